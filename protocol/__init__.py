@@ -1,0 +1,1 @@
+"""What the signer and the frontend say to each other. Imports neither side."""

@@ -1,0 +1,190 @@
+"""What can be said on the signer's sockets: a frozen class per request and per reply, and one table.
+
+What is not in ``OPERATIONS`` cannot be said. There is no operation that signs bytes: the signer is
+sent a CSR and wishes, and builds every to-be-signed structure itself. CA:TRUE, a serial number, an
+issuer or a key to use have no field here.
+
+Certificates and CSRs are DER, times integer seconds since the epoch, durations integer seconds,
+serial numbers big-endian bytes. Names are mirrored across the wall: ``IssueRequest`` is asked by
+``client.ask_issue`` and answered by ``operations.answer_issue``.
+"""
+
+import enum
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta, Struct
+
+PROTOCOL_VERSION = 1
+
+# Each limit bounds what one message can cost; the frame itself is capped in wire.py.
+CSR_BYTES_MAX = 64 * 1024  # the HTTP body's limit: a CSR with 100 names and RSA-4096 takes 5 KiB
+NAMES_MAX = 100  # names in one certificate, as public CAs allow
+TEXT_MAX = 1024  # what a person typed: a reason, a filter, an idempotency key
+EXTENSIONS_MAX = 16
+EXTENSION_BYTES_MAX = 4096
+PAGE_MAX = 1000  # rows in one reply: a page of the largest rows stays below the frame's cap
+
+ClientId = Annotated[str, Meta(pattern="^[A-Za-z0-9]{1,128}$")]
+ProfileName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+Text = Annotated[str, Meta(max_length=TEXT_MAX)]
+Serial = Annotated[bytes, Meta(min_length=1, max_length=20)]  # RFC 5280, 4.1.2.2
+CsrDer = Annotated[bytes, Meta(min_length=1, max_length=CSR_BYTES_MAX)]
+Seconds = Annotated[int, Meta(ge=0, le=2**40)]
+Signature = Annotated[bytes, Meta(min_length=1, max_length=1024)]
+Oid = Annotated[str, Meta(pattern=r"^[0-2](\.(0|[1-9][0-9]{0,9})){1,30}$")]
+
+
+class Message(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The base of all that crosses a socket."""
+
+
+class ExtensionWish(Message):
+    """One extension that presign asks for; the profile's ``extra_extensions`` decides."""
+
+    oid: Oid
+    critical: bool = False
+    value: Annotated[bytes, Meta(max_length=EXTENSION_BYTES_MAX)]
+
+
+class RenewalProof(Message):
+    """A signature over ``signerd renew 1\\n`` + the CSR's DER by the key of the certificate ``serial``."""
+
+    serial: Serial
+    signature: Signature
+
+
+class Rule(Message):
+    """One rule of the policy and how a request fared under it."""
+
+    rule: str
+    ok: bool
+    detail: str
+
+
+# --- both sockets -----------------------------------------------------------------------------
+
+
+class HelloRequest(Message):
+    version: int
+
+
+class HelloReply(Message):
+    version: int
+
+
+class DescribeRequest(Message):
+    pass
+
+
+class ProfileDescription(Message):
+    name: str
+    lifetime: Seconds
+    lifetime_max: Seconds
+    key_types: tuple[str, ...]
+
+
+class DescribeReply(Message):
+    state: str  # ready, locked, frozen, unavailable
+    chain: tuple[bytes, ...]  # the issuing CA first
+    profiles: tuple[ProfileDescription, ...]  # the default one first
+    base_url: str | None
+    crl_shards: int
+    csr_bytes_max: int
+    names_max: int
+
+
+class IssueRequest(Message):
+    """A CSR, who asks, and wishes. ``client`` is who the frontend says it is, unless proved by ``mac``
+    or ``renewal``, which the signer checks itself."""
+
+    csr: CsrDer
+    client: ClientId
+    profile: ProfileName | None = None
+    lifetime: Seconds | None = None
+    extensions: Annotated[tuple[ExtensionWish, ...], Meta(max_length=EXTENSIONS_MAX)] = ()
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    mac: Annotated[bytes, Meta(min_length=32, max_length=32)] | None = None
+    renewal: RenewalProof | None = None
+
+
+class IssueReply(Message):
+    certificate: bytes
+    chain: tuple[bytes, ...]
+    serial: bytes
+    not_before: int
+    not_after: int
+
+
+class CheckRequest(IssueRequest):
+    """The dry run of ``issue``: the same fields, the same way through the code, up to the key."""
+
+
+class CheckReply(Message):
+    allowed: bool
+    rules: tuple[Rule, ...]
+    to_be_signed: bytes | None  # what would be signed, with the serial number 1
+
+
+# --- sign.sock --------------------------------------------------------------------------------
+
+
+class CrlRequest(Message):
+    shard: Annotated[int, Meta(ge=0, le=65535)]
+
+
+class CrlReply(Message):
+    crl: bytes
+    this_update: int
+    next_update: int
+
+
+class OcspRequest(Message):
+    request: Annotated[bytes, Meta(max_length=CSR_BYTES_MAX)]
+
+
+class OcspReply(Message):
+    response: bytes
+    this_update: int | None  # None: not to be cached (an error, or an answer with the asker's nonce)
+    next_update: int | None
+
+
+class RevokeOwnRequest(Message):
+    """A holder's own revocation, proved by a signature over ``signerd revoke 1\\nSERIAL\\nREASON\\n``."""
+
+    serial: Serial
+    reason: Text
+    signature: Signature
+
+
+class RevokeOwnReply(Message):
+    revoked_at: int
+
+
+# --- admin.sock -------------------------------------------------------------------------------
+
+
+class Socket(enum.Enum):
+    """The two sockets; the value is the name that systemd hands them over by (FileDescriptorName=)."""
+
+    SIGN = "sign"
+    ADMIN = "admin"
+
+
+class Operation(NamedTuple):
+    """One row of the table: what is asked, what is answered, and where it may be asked."""
+
+    request: type[Message]
+    reply: type[Message]
+    sockets: frozenset[Socket]
+
+
+_BOTH = frozenset(Socket)
+_SIGN = frozenset({Socket.SIGN})
+_ADMIN = frozenset({Socket.ADMIN})
+
+OPERATIONS: dict[str, Operation] = {
+    "hello": Operation(HelloRequest, HelloReply, _BOTH),
+    "describe": Operation(DescribeRequest, DescribeReply, _BOTH),
+    "issue": Operation(IssueRequest, IssueReply, _BOTH),
+    "check": Operation(CheckRequest, CheckReply, _BOTH),
+}
