@@ -34,7 +34,7 @@ Signature = Annotated[bytes, Meta(min_length=1, max_length=1024)]
 Oid = Annotated[str, Meta(pattern=r"^[0-2](\.(0|[1-9][0-9]{0,9})){1,30}$")]
 
 
-class Message(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Message(Struct, frozen=True, forbid_unknown_fields=True):
     """The base of all that crosses a socket."""
 
 
@@ -42,8 +42,8 @@ class ExtensionWish(Message):
     """One extension that presign asks for; the profile's ``extra_extensions`` decides."""
 
     oid: Oid
-    critical: bool = False
     value: Annotated[bytes, Meta(max_length=EXTENSION_BYTES_MAX)]
+    critical: bool = False
 
 
 class RenewalProof(Message):
