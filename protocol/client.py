@@ -1,0 +1,152 @@
+"""A blocking, thread-safe client of a signer socket: a small pool of connections, deadlines, reconnect.
+
+A request is sent again on a new connection only where it surely was not carried out: the signer ends
+a connection by refusing further input, answering what had arrived, and closing. So a request that
+could not be sent whole was never seen, and one that was sent gets its answer, across a restart too.
+Should the signer die in between, it is not known whether it issued: that is ``unavailable``, and a
+caller who must know asks with an idempotency key.
+"""
+
+import collections
+import itertools
+import socket
+import struct
+import threading
+from typing import TypeVar
+
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    CheckReply,
+    CheckRequest,
+    DescribeReply,
+    DescribeRequest,
+    HelloReply,
+    HelloRequest,
+    IssueReply,
+    IssueRequest,
+    Message,
+)
+from protocol.wire import FrameReader, WireError, decode_reply, encode_request
+
+T = TypeVar("T", bound=Message)
+_ATTEMPTS = 3  # a restart ends each pooled connection once; a third failure is no coincidence
+_RECEIVE_BYTES = 64 * 1024
+
+
+class _NotSent(Exception):
+    """The connection ended before the signer can have seen the whole request."""
+
+
+class _Connection:
+    """One connection, after its hello."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._reader = FrameReader()
+        self._ids = itertools.count(1)
+        # Kernel time-outs on a blocking socket: one system call less per send and receive than
+        # settimeout(), which polls first.
+        timeval = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        try:
+            self._socket.connect(path)
+            answer = self.exchange("hello", HelloRequest(version=PROTOCOL_VERSION), HelloReply)
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(answer, Refused):
+            self.close()
+            raise answer
+
+    def exchange(self, op: str, request: Message, reply: type[T]) -> T | Refused:
+        request_id = next(self._ids)
+        frame = encode_request(op, request_id, request)
+        try:
+            self._socket.sendall(frame)
+        except (BrokenPipeError, ConnectionResetError):
+            raise _NotSent from None
+        answer_id, answer = decode_reply(self._receive(), reply)
+        # An id of 0 refuses a frame that the signer could not read, hence could not name.
+        if answer_id not in {request_id, 0}:
+            raise WireError("an answer to another request")
+        return answer
+
+    def _receive(self) -> bytes:
+        while (body := self._reader.next_frame()) is None:
+            data = self._socket.recv(_RECEIVE_BYTES)
+            if not data:
+                raise ConnectionResetError("the signer closed the connection")
+            self._reader.feed(data)
+        return body
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SignerClient:
+    """Asks the signer at a unix socket.
+
+    ``path``: the socket. ``timeout``: seconds to wait for the kernel to take a request or to bring a
+    part of an answer. ``pool_size``: idle connections kept. Every ``ask_*`` raises ``Refused``: with
+    the signer's own code, or with ``unavailable`` if it can't be reached or dies before it answers.
+    """
+
+    def __init__(self, path: str, *, timeout: float = 30.0, pool_size: int = 64) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._idle: collections.deque[_Connection] = collections.deque(maxlen=pool_size)
+        self._lock = threading.Lock()
+
+    def ask_describe(self) -> DescribeReply:
+        return self._ask("describe", DescribeRequest(), DescribeReply)
+
+    def ask_issue(self, request: IssueRequest) -> IssueReply:
+        return self._ask("issue", request, IssueReply)
+
+    def ask_check(self, request: CheckRequest) -> CheckReply:
+        return self._ask("check", request, CheckReply)
+
+    def close(self) -> None:
+        """Closes the idle connections; one in use closes itself when its answer has come."""
+        with self._lock:
+            idle, self._idle = self._idle, collections.deque(maxlen=0)
+        for connection in idle:
+            connection.close()
+
+    def _ask(self, op: str, request: Message, reply: type[T]) -> T:
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._ask_once(op, request, reply)
+            except _NotSent:
+                continue
+            except TimeoutError:
+                break
+            except BlockingIOError:  # what SO_RCVTIMEO and SO_SNDTIMEO end in
+                raise Refused(ErrorCode.UNAVAILABLE, f"no answer within {self._timeout:g} s") from None
+            except WireError as error:
+                raise Refused(ErrorCode.UNAVAILABLE, f"the signer answered nonsense: {error}") from None
+            except OSError:
+                break
+        raise Refused(ErrorCode.UNAVAILABLE, "the signer can't be reached, or ended before it answered")
+
+    def _ask_once(self, op: str, request: Message, reply: type[T]) -> T:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = _Connection(self._path, self._timeout)
+        try:
+            answer = connection.exchange(op, request, reply)
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            keep = len(self._idle) != self._idle.maxlen
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+        if isinstance(answer, Refused):
+            raise answer
+        return answer

@@ -1,0 +1,44 @@
+"""Logging of both daemons: to stderr, hence to the journal; no control character gets through."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+# What a terminal or a log reader might take for more than text: C0 and C1 controls, and the marks that
+# reorder a line (Unicode TR 9) or end it (U+2028, U+2029).
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x061C, *range(0x200E, 0x2010), *range(0x2028, 0x202F)]
+_CONTROLS += range(0x2066, 0x206A)
+_ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
+_ESCAPES_BUT_NEWLINE = {code: text for code, text in _ESCAPES.items() if code != 0x0A}
+
+# sd-daemon(3): the journal takes the priority from the line's start.
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def printable(text: str) -> str:
+    """The text with each control character escaped."""
+    return text.translate(_ESCAPES)
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, journal: bool) -> None:
+        super().__init__(
+            "%(name)s: %(message)s" if journal else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        record = logging.makeLogRecord(record.__dict__)
+        record.msg, record.args = printable(record.getMessage()), None
+        text = super().format(record).translate(_ESCAPES_BUT_NEWLINE)  # a traceback keeps its lines
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}" if self._journal else text
+
+
+def configure_logging(*, debug: bool | None = None, environ: Any = os.environ) -> None:
+    """Sends all records to stderr, from INFO up; from DEBUG up with ``debug`` or DEBUG=1 in the environment."""
+    if debug is None:
+        debug = environ.get("DEBUG", "0") not in {"", "0"}
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in environ))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler], force=True)
