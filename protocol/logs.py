@@ -36,7 +36,7 @@ class _Formatter(logging.Formatter):
 
 
 def configure_logging(*, debug: bool | None = None, environ: Any = os.environ) -> None:
-    """Sends all records to stderr, from INFO up; from DEBUG up with ``debug`` or DEBUG=1 in the environment."""
+    """Sends all records from INFO up to stderr; from DEBUG up with ``debug``, or DEBUG=1 in the environment."""
     if debug is None:
         debug = environ.get("DEBUG", "0") not in {"", "0"}
     handler = logging.StreamHandler(sys.stderr)

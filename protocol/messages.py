@@ -38,7 +38,7 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
     """The base of all that crosses a socket."""
 
 
-class ExtensionWish(Message):
+class ExtensionWish(Message, frozen=True):
     """One extension that presign asks for; the profile's ``extra_extensions`` decides."""
 
     oid: Oid
@@ -46,14 +46,14 @@ class ExtensionWish(Message):
     critical: bool = False
 
 
-class RenewalProof(Message):
+class RenewalProof(Message, frozen=True):
     """A signature over ``signerd renew 1\\n`` + the CSR's DER by the key of the certificate ``serial``."""
 
     serial: Serial
     signature: Signature
 
 
-class Rule(Message):
+class Rule(Message, frozen=True):
     """One rule of the policy and how a request fared under it."""
 
     rule: str
@@ -64,26 +64,26 @@ class Rule(Message):
 # --- both sockets -----------------------------------------------------------------------------
 
 
-class HelloRequest(Message):
+class HelloRequest(Message, frozen=True):
     version: int
 
 
-class HelloReply(Message):
+class HelloReply(Message, frozen=True):
     version: int
 
 
-class DescribeRequest(Message):
+class DescribeRequest(Message, frozen=True):
     pass
 
 
-class ProfileDescription(Message):
+class ProfileDescription(Message, frozen=True):
     name: str
     lifetime: Seconds
     lifetime_max: Seconds
     key_types: tuple[str, ...]
 
 
-class DescribeReply(Message):
+class DescribeReply(Message, frozen=True):
     state: str  # ready, locked, frozen, unavailable
     chain: tuple[bytes, ...]  # the issuing CA first
     profiles: tuple[ProfileDescription, ...]  # the default one first
@@ -93,7 +93,7 @@ class DescribeReply(Message):
     names_max: int
 
 
-class IssueRequest(Message):
+class IssueRequest(Message, frozen=True):
     """A CSR, who asks, and wishes. ``client`` is who the frontend says it is, unless proved by ``mac``
     or ``renewal``, which the signer checks itself."""
 
@@ -107,7 +107,7 @@ class IssueRequest(Message):
     renewal: RenewalProof | None = None
 
 
-class IssueReply(Message):
+class IssueReply(Message, frozen=True):
     certificate: bytes
     chain: tuple[bytes, ...]
     serial: bytes
@@ -115,11 +115,11 @@ class IssueReply(Message):
     not_after: int
 
 
-class CheckRequest(IssueRequest):
+class CheckRequest(IssueRequest, frozen=True):
     """The dry run of ``issue``: the same fields, the same way through the code, up to the key."""
 
 
-class CheckReply(Message):
+class CheckReply(Message, frozen=True):
     allowed: bool
     rules: tuple[Rule, ...]
     to_be_signed: bytes | None  # what would be signed, with the serial number 1
@@ -128,27 +128,27 @@ class CheckReply(Message):
 # --- sign.sock --------------------------------------------------------------------------------
 
 
-class CrlRequest(Message):
+class CrlRequest(Message, frozen=True):
     shard: Annotated[int, Meta(ge=0, le=65535)]
 
 
-class CrlReply(Message):
+class CrlReply(Message, frozen=True):
     crl: bytes
     this_update: int
     next_update: int
 
 
-class OcspRequest(Message):
+class OcspRequest(Message, frozen=True):
     request: Annotated[bytes, Meta(max_length=CSR_BYTES_MAX)]
 
 
-class OcspReply(Message):
+class OcspReply(Message, frozen=True):
     response: bytes
     this_update: int | None  # None: not to be cached (an error, or an answer with the asker's nonce)
     next_update: int | None
 
 
-class RevokeOwnRequest(Message):
+class RevokeOwnRequest(Message, frozen=True):
     """A holder's own revocation, proved by a signature over ``signerd revoke 1\\nSERIAL\\nREASON\\n``."""
 
     serial: Serial
@@ -156,7 +156,7 @@ class RevokeOwnRequest(Message):
     signature: Signature
 
 
-class RevokeOwnReply(Message):
+class RevokeOwnReply(Message, frozen=True):
     revoked_at: int
 
 
