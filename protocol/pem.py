@@ -1,0 +1,86 @@
+"""PEM armour (RFC 7468) to DER and back, strictly: one block, and nothing beside it but white space.
+
+Lenient readers take the first of two blocks and skip what surrounds it. Then two readers of one text
+see two different CSRs, and a private key pasted along goes unnoticed.
+"""
+
+import binascii
+import re
+from collections.abc import Iterable
+
+# RFC 7468, 7: the label of a CSR, and the one that older generators write.
+CSR_LABELS = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+CERTIFICATE_LABEL = "CERTIFICATE"
+
+_WHITE_SPACE = b" \t\r\n"
+_BEGIN = b"-----BEGIN "
+_BLOCK = re.compile(
+    rb"[ \t\r\n]*"
+    rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,64})-----[ \t]*\r?\n"
+    rb"(?P<base64>[A-Za-z0-9+/= \t\r\n]+)"
+    rb"-----END (?P=label)-----"
+    rb"[ \t\r\n]*"
+)
+_LINE_BYTES = 48  # RFC 7468, 2: lines of 64 base64 characters, hence of 48 bytes
+
+
+class PemError(ValueError):
+    """The text is not one PEM block of a wanted kind. The message is for people and quotes nothing."""
+
+
+class PrivateKeyFound(PemError):
+    """The text holds a private key, which has no business where certificates and CSRs travel."""
+
+
+def decode_one(text: bytes, labels: tuple[str, ...]) -> bytes:
+    """The DER in ``text``, which must be one PEM block with one of ``labels`` and nothing else.
+
+    Lines may be of any length and end in LF or CRLF. The DER itself is not looked at. Raises
+    ``PrivateKeyFound`` if the words stand anywhere in the text, else ``PemError`` for what is wrong.
+    """
+    if b"PRIVATE KEY" in text:
+        raise PrivateKeyFound("it holds a private key")
+    block = _BLOCK.fullmatch(text)
+    if block is None:
+        raise PemError(_what_is_wrong(text))
+    if (label := block["label"].decode()) not in labels:
+        raise PemError(f"the PEM block is a {label}, not a {labels[0]}")
+    base64 = block["base64"].translate(None, _WHITE_SPACE)
+    try:
+        der = binascii.a2b_base64(base64)
+    except binascii.Error:
+        der = b""
+    # Padding too much, too little or with bits set decodes too, also in a2b_base64's strict mode.
+    if not der or binascii.b2a_base64(der, newline=False) != base64:
+        raise PemError("the PEM block holds bad base64")
+    return der
+
+
+def decode_csr(text: bytes) -> bytes:
+    """The DER of the one CSR in ``text``; see ``decode_one``."""
+    return decode_one(text, CSR_LABELS)
+
+
+def encode(der: bytes, label: str) -> str:
+    """The PEM block of ``der``: 64 characters a line, ended by a newline."""
+    lines = [binascii.b2a_base64(der[i : i + _LINE_BYTES]) for i in range(0, len(der), _LINE_BYTES)]
+    return f"-----BEGIN {label}-----\n{b''.join(lines).decode()}-----END {label}-----\n"
+
+
+def encode_certificates(ders: Iterable[bytes]) -> str:
+    """The PEM blocks of certificates, one after the other."""
+    return "".join([encode(der, CERTIFICATE_LABEL) for der in ders])
+
+
+def _what_is_wrong(text: bytes) -> str:
+    blocks = text.count(_BEGIN)
+    if blocks == 0:
+        return "there is no PEM block"
+    if blocks > 1:
+        return "there is more than one PEM block"
+    stripped = text.strip(_WHITE_SPACE)
+    if not stripped.startswith(_BEGIN) or not re.search(rb"-----END [^\r\n]*-----\Z", stripped):
+        return "there is something before or after the PEM block, or its end is missing"
+    if b"\n" not in stripped:
+        return "the PEM block has lost its line breaks (curl keeps them with --data-binary @FILE)"
+    return "the PEM block is malformed: its BEGIN and END lines differ, or there are headers or bad base64"
