@@ -1,0 +1,171 @@
+"""Which public keys may be certified.
+
+The kind and size of a key are read off the bytes of its SubjectPublicKeyInfo, before any library computes
+with it: the six kinds that are accepted have one DER encoding each, so a comparison with that encoding
+settles the algorithm, the curve and that it is named, the size, the public exponent and strict DER at once.
+
+Everything here is a pure function of its arguments.
+"""
+
+import hashlib
+from math import gcd, isqrt, prod
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from protocol.errors import ErrorCode, Refused
+from signerd import der
+
+PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+
+ACCEPTED = (
+    "accepted are RSA with 2048, 3072 or 4096 bits and the public exponent 65537, "
+    "ECDSA on the named curves P-256 or P-384 (uncompressed point), and Ed25519"
+)
+
+
+_RSA_ENCRYPTION = bytes.fromhex("300d06092a864886f70d0101010500")  # RFC 3279, 2.3.1: NULL parameters
+_EXPONENT_65537 = bytes.fromhex("0203010001")
+
+
+def _rsa_shape(bits: int) -> tuple[int, bytes]:
+    """The length of an RSA key's SubjectPublicKeyInfo, and what stands before its modulus' value."""
+    key = der.tlv(der.SEQUENCE, der.integer(1 << (bits - 1)), _EXPONENT_65537)
+    spki = der.tlv(der.SEQUENCE, _RSA_ENCRYPTION, der.bit_string(key))
+    return len(spki), spki[: -bits // 8 - len(_EXPONENT_65537)]
+
+
+_RSA_SHAPES = {bits: _rsa_shape(bits) for bits in (2048, 3072, 4096)}
+
+# RFC 5480, 2.1.1 and 2.2 (named curve, 0x04: uncompressed point) and RFC 8410, 4.
+_EC_SHAPES = {
+    "p256": (91, bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")),
+    "p384": (120, bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")),
+    "ed25519": (44, bytes.fromhex("302a300506032b6570032100")),
+}
+KEY_TYPES = (*(f"rsa{bits}" for bits in _RSA_SHAPES), *_EC_SHAPES)
+SPKI_MAX = max(length for length, _ in _RSA_SHAPES.values())
+
+
+def _rsa_modulus(spki: bytes) -> int:
+    """The modulus of an RSA key whose shape ``key_type_of_spki`` has accepted."""
+    bits = next(bits for bits, (length, _) in _RSA_SHAPES.items() if length == len(spki))
+    end = len(spki) - len(_EXPONENT_65537)
+    return int.from_bytes(spki[end - bits // 8 : end], "big")
+
+
+# SHA-256 of the SubjectPublicKeyInfo of keys whose private half is published: the test keys of RFC 9500,
+# 2.1 and 2.3, of the kinds that would be accepted (testRSA2048, testRSA4096, testECCP256, testECCP384).
+PUBLISHED_KEYS = frozenset(
+    bytes.fromhex(digest)
+    for digest in (
+        "8fb6bad671cfe698393c453357da61b56d757ab8c0f3fb9c87f2849e63131878",
+        "96465ea5dc9bb2da7b351d808a7196e5761f2412a5040131c68d719aaba28fb9",
+        "b2b04340cfaee616ec9c2c62d261b208e54bb197498df52e8cadede23ac0ba5e",
+        "c4c10105a0be0ed4dd3354428dc38a9bfee64da141ce16e75c94eda272f9dd3a",
+    )
+)
+
+
+def key_type_of_spki(spki: bytes) -> str:
+    """The key type ("rsa2048" … "ed25519") of a DER SubjectPublicKeyInfo. Raises Refused ``weak_key``.
+
+    Only bytes are compared: what it costs does not depend on the key.
+    """
+    for name, (length, head) in _EC_SHAPES.items():
+        if len(spki) == length and spki.startswith(head):
+            return name
+    for bits, (length, head) in _RSA_SHAPES.items():
+        if (
+            len(spki) == length
+            and spki.startswith(head)
+            and spki.endswith(_EXPONENT_65537)
+            and spki[len(head)] & 0x80
+        ):
+            return f"rsa{bits}"
+    raise Refused(ErrorCode.WEAK_KEY, f"the key is of a kind or size that is not accepted; {ACCEPTED}")
+
+
+def key_type_of(public_key: PublicKey) -> str:
+    """The key type of a loaded key, by the rule of ``key_type_of_spki``. Raises Refused ``weak_key``."""
+    return key_type_of_spki(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def check_key(public_key: PublicKey, spki: bytes, blocked: frozenset[bytes] = frozenset()) -> str:
+    """The key type of ``public_key``, whose SubjectPublicKeyInfo is ``spki``. Raises Refused ``weak_key``.
+
+    Refused are kinds and sizes that are not accepted, keys in ``blocked`` (SHA-256 of their ``spki``), keys
+    that were published, and RSA moduli that are known to be easy to factor.
+    """
+    key_type = key_type_of_spki(spki)
+    digest = hashlib.sha256(spki).digest()
+    if digest in PUBLISHED_KEYS:
+        raise Refused(ErrorCode.WEAK_KEY, "the key is a published test key: anyone has its private half")
+    if digest in blocked:
+        raise Refused(ErrorCode.WEAK_KEY, "the key is on this CA's list of compromised keys")
+    weakness = rsa_weakness(_rsa_modulus(spki)) if isinstance(public_key, RSAPublicKey) else None
+    if weakness is not None:
+        raise Refused(ErrorCode.WEAK_KEY, f"the RSA key is weak: {weakness}; make a new one")
+    return key_type
+
+
+def rsa_weakness(modulus: int) -> str | None:
+    """What is wrong with an RSA modulus, as a clause; None: nothing that is known here."""
+    if modulus % 2 == 0:
+        return "its modulus is even"
+    if gcd(modulus, _SMALL_PRIMES) != 1:
+        return "its modulus has a small factor"
+    if _is_roca(modulus):
+        return "its primes are of the ROCA form (CVE-2017-15361)"
+    if _has_close_primes(modulus):
+        return "its primes are too close to each other"
+    return None
+
+
+def _primes_below(limit: int) -> list[int]:
+    return [n for n in range(3, limit, 2) if all(n % d for d in range(3, isqrt(n) + 1, 2))]
+
+
+_SMALL_PRIMES = prod(
+    _primes_below(752)
+)  # the bound that NIST SP 800-89, 5.3.3 and the Baseline Requirements use
+
+
+def _powers_of_65537(prime: int) -> frozenset[int]:
+    return frozenset(pow(65537, k, prime) for k in range(prime))
+
+
+# ROCA (Nemec and others, 2017): the primes are k·M + (65537^a mod M) with M a product of small primes, so the
+# modulus is a power of 65537 modulo each of these. A sound modulus passes all of them one time in 2^27.
+_ROCA_RESIDUES = [
+    (prime, residues) for prime in _primes_below(168) if len(residues := _powers_of_65537(prime)) < prime - 1
+]
+
+
+def _is_roca(modulus: int) -> bool:
+    return all(modulus % prime in residues for prime, residues in _ROCA_RESIDUES)
+
+
+FERMAT_ROUNDS = 100  # as the Baseline Requirements, 6.1.1.3 ask
+_SIEVE = 9 * 5 * 7 * 11
+_SQUARES = frozenset(n * n % _SIEVE for n in range(_SIEVE))
+_SQUARES_MOD_128 = frozenset(n * n % 128 for n in range(128))
+
+
+def _has_close_primes(modulus: int) -> bool:
+    """Whether Fermat's method factors ``modulus`` within FERMAT_ROUNDS: some a² - modulus is a square.
+
+    Nearly all candidates are ruled out by what a square can be modulo two small numbers, so that the square
+    root of a large number is rarely taken.
+    """
+    root = isqrt(modulus - 1) + 1
+    rest = root * root - modulus
+    step = 2 * root + 1
+    for _ in range(FERMAT_ROUNDS):
+        if rest & 127 in _SQUARES_MOD_128 and rest % _SIEVE in _SQUARES and isqrt(rest) ** 2 == rest:
+            return True
+        rest += step
+        step += 2
+    return False
