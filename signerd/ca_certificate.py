@@ -35,7 +35,7 @@ _BROKEN_HASHES = (hashes.SHA1, hashes.MD5)
 _EXPIRES_SOON_SECONDS = 30 * 86_400
 
 # The key and the name stay, so whatever it issued stays valid under the new one.
-_RENEW = "make the certificate anew from the same key and subject, as docs/migrate.md shows"
+_RENEW = "make it anew for the same key and subject (openssl x509 -signkey; docs/migrate.md has the command)"
 
 
 def load_chain(pem: bytes, where: str) -> tuple[x509.Certificate, ...]:
@@ -62,9 +62,7 @@ def check_own_certificate(certificate: x509.Certificate, where: str, now: int) -
     _warn_of_shortcomings(certificate, where)
     left = _seconds(certificate.not_valid_after_utc) - now
     if left < _EXPIRES_SOON_SECONDS:
-        _log.warning(
-            "%s expires at %s, in %d days", where, _text(certificate.not_valid_after_utc), left // 86_400
-        )
+        _log.warning("%s expires at %s, in %d days", where, _text(certificate.not_valid_after_utc), left // 86_400)
 
 
 def check_chain(chain: Sequence[x509.Certificate], where: str, now: int) -> None:
@@ -123,9 +121,7 @@ def _check_is_ca(certificate: x509.Certificate, where: str) -> None:
             if not granted
         ]
         if lacking:
-            raise ConfigurationError(
-                f"{where} can't serve, as its keyUsage lacks {' and '.join(lacking)}; {_RENEW}"
-            )
+            raise ConfigurationError(f"{where} can't serve, as its keyUsage lacks {' and '.join(lacking)}; {_RENEW}")
     if not list(certificate.subject):
         raise ConfigurationError(f"{where} has no subject, and an issuer must have one (RFC 5280, 4.1.2.4)")
 
@@ -133,9 +129,7 @@ def _check_is_ca(certificate: x509.Certificate, where: str) -> None:
 def _check_dates(certificate: x509.Certificate, where: str, now: int) -> None:
     not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < _seconds(not_before):
-        raise ConfigurationError(
-            f"{where} is not valid before {_text(not_before)}, and it is {_text(_time(now))}"
-        )
+        raise ConfigurationError(f"{where} is not valid before {_text(not_before)}, and it is {_text(_time(now))}")
     if now > _seconds(not_after):  # inclusive (RFC 5280, 4.1.2.5)
         raise ConfigurationError(f"{where} expired: it was valid until {_text(not_after)}; {_RENEW}")
 
@@ -152,9 +146,7 @@ def _check_public_key(certificate: x509.Certificate, where: str) -> None:
         problem = f"is RSA of {key.key_size} bits"
     elif isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e != 65537:
         problem = f"is RSA with the exponent {key.public_numbers().e}"
-    elif isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(
-        key.curve, ec.SECP256R1 | ec.SECP384R1
-    ):
+    elif isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
         problem = f"is on the curve {key.curve.name}"
     if problem:
         raise ConfigurationError(f"the key of {where} {problem}: {_ACCEPTED_KEYS}")
@@ -170,9 +162,7 @@ def _check_signature_hash(certificate: x509.Certificate, where: str) -> None:
         return
     name = digest.name.upper()
     if not is_self_signed(certificate):
-        raise ConfigurationError(
-            f"{where} is signed with {name}, which clients refuse: have its issuer sign it anew"
-        )
+        raise ConfigurationError(f"{where} is signed with {name}, which clients refuse: have its issuer sign it anew")
     # A root is trusted for lying in a trust store. Its own signature protects nothing.
     _log.warning("%s is signed with %s; being self-signed, it can serve", where, name)
 
@@ -183,9 +173,7 @@ def _check_path_length(below: Sequence[x509.Certificate], issuer: x509.Certifica
     # Self-issued certificates don't count (RFC 5280, 4.2.1.9).
     deep = sum(certificate.subject != certificate.issuer for certificate in below)
     if length is not None and deep > length:
-        raise ConfigurationError(
-            f"{where} allows {length} CA certificates below it (pathlen), and {deep} are there"
-        )
+        raise ConfigurationError(f"{where} allows {length} CA certificates below it (pathlen), and {deep} are there")
 
 
 def _warn_of_shortcomings(certificate: x509.Certificate, where: str) -> None:
@@ -205,9 +193,7 @@ def _warn_of_shortcomings(certificate: x509.Certificate, where: str) -> None:
         if present
     ]
     if shortcomings:
-        _log.warning(
-            "%s can serve, but strict clients refuse it: %s; %s", where, ", ".join(shortcomings), _RENEW
-        )
+        _log.warning("%s can serve, but strict clients refuse it: %s; %s", where, ", ".join(shortcomings), _RENEW)
 
 
 def _extension(certificate: x509.Certificate, kind: type[_E]) -> x509.Extension[_E] | None:
