@@ -1,0 +1,50 @@
+# Each target sees to its own set-up: what the machine lacks, then the venv. A second run finds it done.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+FLOORS := .venv-floors
+# What a person adds: make run ARGS='--listen 127.0.0.1:9000', make test ARGS='tests/protocol -k frame'
+ARGS ?=
+
+.PHONY: help run test lint floors venv pins clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## set up, then a CA in ./ca-dev, in the foreground until Ctrl-C
+	@tools/packages python run
+	@tools/venv $(VENV) newest
+	@exec $(BIN)/ca_start_dev $(ARGS)
+
+test: ## set up, then every check and every test
+	@tools/packages python run test
+	@$(MAKE) lint
+	$(BIN)/pytest $(ARGS)
+
+lint: venv ## ruff, mypy, the import law
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+floors: ## the tests again, with the lowest versions that pyproject.toml allows
+	@tools/packages python run test
+	@tools/venv $(FLOORS) floors
+	$(FLOORS)/bin/pytest $(ARGS)
+
+venv: ## .venv with the project (editable) and its tools, newest versions
+	@tools/packages python
+	@tools/venv $(VENV) newest
+
+pins: ## make requirements.txt anew: newest versions, by hash, for deployments
+	@tools/packages python
+	@tools/pins
+
+clean: ## remove what the targets made; ./ca-dev, which is somebody's CA, stays
+	rm -rf $(VENV) $(FLOORS) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
