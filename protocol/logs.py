@@ -23,9 +23,7 @@ def printable(text: str) -> str:
 
 class _Formatter(logging.Formatter):
     def __init__(self, journal: bool) -> None:
-        super().__init__(
-            "%(name)s: %(message)s" if journal else "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
+        super().__init__("%(name)s: %(message)s" if journal else "%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:

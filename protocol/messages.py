@@ -88,7 +88,6 @@ class DescribeReply(Message, frozen=True):
     chain: tuple[bytes, ...]  # the issuing CA first
     profiles: tuple[ProfileDescription, ...]  # the default one first
     base_url: str | None
-    crl_shards: int
     csr_bytes_max: int
     names_max: int
 

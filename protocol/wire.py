@@ -15,7 +15,6 @@ This is the only file that imports msgpack.
 """
 
 import struct
-from collections.abc import Iterator
 from typing import Any, NoReturn, TypeVar
 
 import msgpack
@@ -40,7 +39,7 @@ class WireError(Exception):
 class FrameReader:
     """Cuts a byte stream into frames.
 
-    Holds at most one incomplete frame besides what the last ``feed`` brought.
+    It holds what it was fed until it is taken; who feeds it looks at ``buffered`` to bound that.
     """
 
     def __init__(self) -> None:
@@ -51,9 +50,9 @@ class FrameReader:
         self._buffer += data
 
     @property
-    def mid_frame(self) -> bool:
-        """Whether bytes of an incomplete frame are held."""
-        return bool(self._buffer)
+    def buffered(self) -> int:
+        """How many bytes are held that are not yet taken as a frame."""
+        return len(self._buffer)
 
     def next_frame(self) -> bytes | None:
         """The body of the next whole frame, or None until more bytes come.
@@ -71,11 +70,6 @@ class FrameReader:
         body = bytes(self._buffer[_HEADER.size : end])
         del self._buffer[:end]
         return body
-
-    def frames(self) -> Iterator[bytes]:
-        """All the frames that are whole by now."""
-        while (body := self.next_frame()) is not None:
-            yield body
 
 
 def _frame(fields: dict[str, Any]) -> bytes:

@@ -1,0 +1,112 @@
+"""ca_signerd: the privileged half. Runs as user ca; holds the CA's private key, the policy and the ledger.
+
+It may touch: the identity directory (to read), the ledger's directory (to write), its two unix sockets.
+It has no network, speaks no HTTP, runs no hooks, and starts no other program. Start-up is the checklist
+in ``serve``, in that order.
+"""
+
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+
+import click
+
+from protocol.daemon import inherited_sockets, listen_unix
+from protocol.errors import ConfigurationError
+from protocol.logs import configure_logging
+from protocol.messages import Socket
+from signerd.authority import Authority
+from signerd.commands import CONTEXT_SETTINGS, run, version_option
+from signerd.confine import confine
+from signerd.identity import load_identity
+from signerd.ledger import Ledger
+from signerd.passphrase import prompt_on_terminal, read_passphrase
+from signerd.peers import Admission
+from signerd.policy.describe import describe_policy
+from signerd.policy.model import SignerTable
+from signerd.policy.policy import load_policy
+from signerd.server import Server
+
+_log = logging.getLogger(__name__)
+
+
+def now() -> int:
+    """The wall clock, in whole seconds. The only place that reads it."""
+    return int(time.time())
+
+
+def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> None:
+    """The signer's life. Raises ``ConfigurationError`` for what keeps it from serving."""
+    policy = load_policy(config)
+    confine(allow_root=allow_root, log=_log)
+    listeners = _listeners(policy.signer)
+    admission = Admission.of(policy.signer.sign_users, policy.signer.admin_group)
+    identity = load_identity(
+        Path(policy.signer.identity or os.environ.get("SAPI_CA_PATH", "/var/lib/ca")),
+        lambda: read_passphrase(passphrase_file, os.environ, prompt_on_terminal()),
+        now(),
+    )
+    ledger = Ledger(Path(policy.signer.ledger))
+    authority = Authority(identity, ledger, config, now())
+    del identity  # from here on the private key is the recorded key's alone
+    _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())
+    try:
+        Server(authority, listeners, admission, now).run()
+    finally:
+        ledger.close()
+
+
+def _listeners(settings: SignerTable) -> dict[Socket, socket.socket]:
+    """systemd's sockets by name, or our own where there is no systemd."""
+    inherited = inherited_sockets()
+    if inherited:
+        try:
+            return {where: inherited[where.value] for where in Socket}
+        except KeyError as missing:
+            raise ConfigurationError(f"systemd hands over no socket named {missing}") from None
+    own = {Socket.SIGN: settings.sign_socket, Socket.ADMIN: settings.admin_socket}
+    # Whoever may reach the path may connect; who may speak is decided at accept, by uid.
+    return {where: listen_unix(path, 0o666) for where, path in own.items()}
+
+
+@click.command(
+    context_settings=CONTEXT_SETTINGS,
+    epilog="""\b
+Examples:
+  ca_signerd --check-config
+  ca_signerd --config ./ca-dev/signerd.toml --passphrase-file ./ca-dev/passphrase
+""",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/ca/signerd.toml"),
+    show_default=True,
+    help="The signer's settings and policy.",
+)
+@click.option("--passphrase-file", type=click.Path(path_type=Path), help="A file with the passphrase of the CA's key.")
+@click.option("--check-config", is_flag=True, help="Read the settings, say what they mean, and end.")
+@click.option("--allow-root", is_flag=True, help="Run as root all the same: for trying things out.")
+@version_option
+def command(config: Path, passphrase_file: Path | None, check_config: bool, allow_root: bool) -> None:
+    """The signer daemon: holds the CA's key and issues certificates within its policy.
+
+    It speaks on unix sockets only: those that systemd hands over, or else its own. SIGHUP reads the
+    policy anew; SIGTERM ends it when what was asked is answered.
+    """
+    configure_logging()
+    if check_config:
+        click.echo(describe_policy(load_policy(config)))
+    else:
+        serve(config, passphrase_file, allow_root=allow_root)
+
+
+def main() -> None:
+    """The entry point of ca_signerd."""
+    run(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The certificate authority as it stands: its key, its ledger, the policy in force, frozen or not."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from protocol.errors import ConfigurationError
+from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
+from signerd.identity import Identity
+from signerd.key import RecordedKey
+from signerd.ledger import Kind, Ledger
+from signerd.policy.policy import Policy, load_policy
+from signerd.usage import Usage
+
+_log = logging.getLogger(__name__)
+
+
+def random_serial() -> int:
+    """159 random bits, positive: at most 20 octets (RFC 5280, 4.1.2.2), unguessable, and unique."""
+    while (serial := secrets.randbits(159)) == 0:
+        pass
+    return serial
+
+
+class Authority:
+    """What every operation works on. Made once at start-up, by one thread, used by that one."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        ledger: Ledger,
+        policy_path: Path,
+        now: int,
+        *,
+        make_serial: Callable[[], int] = random_serial,
+    ) -> None:
+        self.ledger = ledger
+        self.key = RecordedKey(identity.private_key, ledger)
+        self.chain = tuple(certificate.public_bytes(Encoding.DER) for certificate in identity.chain)
+        self.make_serial = make_serial
+        self._certificate = identity.certificate
+        self._policy_path = policy_path
+        self._shards = _ShardCounter(ledger)
+        ledger.append(now, Kind.START, {"certificate": self.chain[0]})
+        self._put_in_force(load_policy(policy_path), now)
+        if pending := self.key.recover(now):
+            _log.warning("signed %d certificates that a crash had left pending", pending)
+
+    def _put_in_force(self, policy: Policy, now: int) -> None:
+        self.ledger.append(now, Kind.POLICY, {"hash": policy.hash})
+        self.ledger.commit()
+        self.policy = policy
+        self.usage = Usage(policy, self.ledger, now)
+        self.issuer = Issuer(self._certificate, policy.signer.base_url)
+
+    def reload(self, now: int) -> None:
+        """Reads the policy anew, whole or not at all. Raises ``ConfigurationError``."""
+        policy = load_policy(self._policy_path)
+        for key in ("identity", "ledger", "sign_socket", "admin_socket"):
+            if getattr(policy.signer, key) != getattr(self.policy.signer, key):
+                raise ConfigurationError(f"{self._policy_path}: signer.{key} can't change without a restart")
+        self._put_in_force(policy, now)
+        _log.info("policy %s is in force", policy.hash.hex()[:16])
+
+    @property
+    def frozen(self) -> str | None:
+        """Why issuance is frozen, or None."""
+        return self.ledger.state("frozen") or None
+
+    def freeze(self, why: str, now: int) -> None:
+        """Stops issuance, durably, until ``thaw``."""
+        self.ledger.append(now, Kind.FREEZE, {"why": why})
+        self.ledger.commit()
+        _log.warning("issuance is frozen: %s", why)
+
+    def thaw(self, why: str, now: int) -> None:
+        """Lets issuance go on."""
+        self.ledger.append(now, Kind.THAW, {"why": why})
+        self.ledger.commit()
+        _log.warning("issuance goes on: %s", why)
+
+    @property
+    def state(self) -> str:
+        """ready, frozen, or unavailable (the ledger can't be written)."""
+        if self.ledger.failure is not None:
+            return "unavailable"
+        return "ready" if self.frozen is None else "frozen"
+
+    def next_shard(self) -> int:
+        """The CRL shard of the next certificate."""
+        return self._shards.take()
+
+
+class _ShardCounter:
+    """Counts certificates into shards, in the order of issuance: a small CA has one, and old ones die out."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        last = ledger.query("SELECT shard FROM certificates ORDER BY seq DESC LIMIT 1").fetchone()
+        self._shard = 0 if last is None else int(last[0])
+        (self._members,) = ledger.query(
+            "SELECT count(*) FROM (SELECT shard FROM certificates ORDER BY seq DESC LIMIT ?) WHERE shard = ?",
+            CRL_SHARD_CERTIFICATES,
+            self._shard,
+        ).fetchone()
+
+    def take(self) -> int:
+        if self._members >= CRL_SHARD_CERTIFICATES:
+            self._shard, self._members = self._shard + 1, 0
+        self._members += 1
+        return self._shard

@@ -1,0 +1,186 @@
+"""Request → check → to-be-signed → recorded → signed, in that order, for a batch of requests at once."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import CheckReply, IssueReply, IssueRequest, Rule
+from signerd import der
+from signerd.authority import Authority
+from signerd.certificate import Validity, subject_text
+from signerd.csr import parse_csr
+from signerd.key import Intent
+from signerd.ledger import Kind
+from signerd.ledger.certificates import by_seq
+from signerd.policy.decide import Decision, Grant, decide
+from signerd.proofs import proof_rule
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks: the socket's name and the peer's uid, for the record."""
+
+    socket: str
+    uid: int
+
+    @property
+    def is_operator(self) -> bool:
+        return self.socket == "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A certificate up to its signature. ``_prepare`` alone makes one, from what the policy granted."""
+
+    intent: Intent
+    validity: Validity
+    serial: bytes
+
+
+def issue(authority: Authority, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> list[IssueReply | Refused]:
+    """Answers a batch, in order, with one fsync for all of it. The policy can't change in between."""
+    answers: list[IssueReply | Refused | Prepared] = []
+    keys_in_use: set[tuple[str, str]] = set()
+    for request, asker in requests:
+        try:
+            _claim_idempotency_key(request, keys_in_use)
+            answers.append(_earlier(authority, request, now) or _prepare(authority, request, asker, now))
+        except Refused as refusal:
+            answers.append(refusal)
+        except Exception:  # one request's fault is not the others' in its batch
+            _log.exception("preparing a certificate for %s", request.client)
+            answers.append(Refused(ErrorCode.INTERNAL, "an internal error; the signer's log says more"))
+    try:
+        signatures = iter(authority.key.sign([a.intent for a in answers if isinstance(a, Prepared)], now))
+    except Refused as failure:
+        return [failure if isinstance(answer, Prepared) else answer for answer in answers]
+    return [
+        _reply(authority, answer, next(signatures)) if isinstance(answer, Prepared) else answer for answer in answers
+    ]
+
+
+def check(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> CheckReply:
+    """What ``issue`` would do and why: the same way through the code, up to the key."""
+    try:
+        decision = _decide(authority, request, asker, now)
+    except Refused as refusal:  # the CSR can't be read: no other rule has anything to look at
+        return CheckReply(allowed=False, rules=(Rule("csr", False, refusal.detail),), to_be_signed=None)
+    if decision.grant is None:
+        return CheckReply(allowed=False, rules=decision.rules, to_be_signed=None)
+    validity = authority.issuer.validity(decision.grant.lifetime, now)
+    preview = authority.issuer.to_be_signed(decision.grant, 1, validity, 0)
+    return CheckReply(allowed=True, rules=decision.rules, to_be_signed=preview)
+
+
+def _decide(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Decision:
+    policy = authority.policy
+    csr = parse_csr(request.csr)
+    frozen = authority.frozen
+    client = None if asker.is_operator else policy.clients.get(request.client)
+    return decide(
+        policy,
+        csr,
+        request,
+        vouched=asker.is_operator,
+        circumstances=(
+            Rule("frozen", frozen is None, "no" if frozen is None else f"issuance is frozen: {frozen}"),
+            proof_rule(client, request, csr, authority.ledger, now),
+        ),
+        quota_rule=lambda profile: authority.usage.rule(request.client, profile, now),
+    )
+
+
+def _prepare(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Prepared:
+    decision = _decide(authority, request, asker, now)
+    try:
+        grant = decision.granted()
+    except Refused as refusal:
+        if refusal.code is ErrorCode.QUOTA_EXCEEDED:
+            _record_refusal(authority, request.client, refusal.detail, now)
+        raise
+    _count(authority, grant, now)
+    serial, validity = authority.make_serial(), authority.issuer.validity(grant.lifetime, now)
+    shard = authority.next_shard()
+    octets = serial.to_bytes((serial.bit_length() + 7) // 8, "big")
+    facts = {
+        "serial": octets,
+        "client": grant.client,
+        "profile": grant.profile.name,
+        "subject": subject_text(grant.subject),
+        "names": [str(name) for name in grant.names],
+        "not_before": validity.not_before,
+        "not_after": validity.not_after,
+        "shard": shard,
+        "csr": grant.csr.sha256,
+        "policy": authority.policy.hash,
+        "idempotency_key": request.idempotency_key,
+        "asker": f"{asker.socket} {asker.uid}",
+    }
+    to_be_signed = authority.issuer.to_be_signed(grant, serial, validity, shard)
+    return Prepared(Intent(to_be_signed, "certificate", facts), validity, octets)
+
+
+def _reply(authority: Authority, prepared: Prepared, signature: bytes) -> IssueReply:
+    facts = prepared.intent.facts
+    _log.info(
+        "issued %s to %s (%s): %s",
+        prepared.serial.hex(), facts["client"], facts["profile"], " ".join(facts["names"]),
+    )  # fmt: skip
+    return IssueReply(
+        certificate=der.signed(prepared.intent.to_be_signed, signature),
+        chain=authority.chain,
+        serial=prepared.serial,
+        not_before=prepared.validity.not_before,
+        not_after=prepared.validity.not_after,
+    )
+
+
+def _claim_idempotency_key(request: IssueRequest, in_use: set[tuple[str, str]]) -> None:
+    """Lets one request of a batch use an idempotency key; the ledger knows those of batches before."""
+    if request.idempotency_key is not None:
+        key = (request.client, request.idempotency_key)
+        if key in in_use:
+            raise Refused(ErrorCode.BUSY, "a request with this idempotency key is under way")
+        in_use.add(key)
+
+
+def _earlier(authority: Authority, request: IssueRequest, now: int) -> IssueReply | None:
+    """The certificate that this idempotency key got before. Raises ``Refused``: ``conflict`` for another CSR."""
+    if request.idempotency_key is None:
+        return None
+    row = authority.ledger.query(
+        "SELECT csr, seq FROM idempotency WHERE client = ? AND key = ?",
+        request.client,
+        request.idempotency_key,
+    ).fetchone()
+    if row is None:
+        return None
+    csr, seq = row
+    if csr != hashlib.sha256(request.csr).digest():
+        raise Refused(ErrorCode.CONFLICT, "this idempotency key was used with another CSR")
+    record = by_seq(authority.ledger, seq, now)
+    return IssueReply(
+        certificate=record.der,
+        chain=authority.chain,
+        serial=record.serial,
+        not_before=record.not_before,
+        not_after=record.not_after,
+    )
+
+
+def _count(authority: Authority, grant: Grant, now: int) -> None:
+    """Counts the certificate into the quotas; freezes issuance where it is one too many for the breaker."""
+    authority.usage.count(grant.client, grant.profile.name, now)
+    if authority.usage.breaks_circuit(now):
+        authority.freeze("the circuit breaker: more than quota.freeze_above", now)
+        raise Refused(ErrorCode.FROZEN, "issuance has just been frozen: more than quota.freeze_above")
+
+
+def _record_refusal(authority: Authority, client: str, detail: str, now: int) -> None:
+    """Records a refusal by quota: the first, and then one a minute, however often the client asks."""
+    if authority.usage.refusal_is_news(client, now):
+        authority.ledger.append(now, Kind.REFUSED, {"client": client, "detail": detail})

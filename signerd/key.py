@@ -1,0 +1,89 @@
+"""The recorded key: the only holder of the CA's private key, and it signs only what is on the ledger.
+
+``sign`` takes to-be-signed bytes, records them, waits for the fsync, signs, records the signatures.
+Every signature it makes is deterministic (RSA PKCS#1 v1.5, RFC 8017; Ed25519, RFC 8032; ECDSA as in
+RFC 6979), hence a function of the recorded intent. So a crash between the record and the answer loses
+nothing and leaves nothing unknown: ``recover`` signs each pending intent again and gets the same bytes.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from signerd.ledger import Kind, Ledger
+
+_log = logging.getLogger(__name__)
+
+CaPrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+CaPublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is about to be signed, and what the ledger is to know about it."""
+
+    to_be_signed: bytes  # DER
+    what: str  # "certificate", "crl", …
+    facts: Mapping[str, Any]  # more fields of the entry, by which the index finds it
+
+
+def signature_hash(public_key: CaPublicKey) -> hashes.SHA256 | hashes.SHA384 | None:
+    """The hash that this CA key signs with: of the key's strength (RFC 5480, 4); None for Ed25519."""
+    if isinstance(public_key, ed25519.Ed25519PublicKey):
+        return None
+    if isinstance(public_key, ec.EllipticCurvePublicKey) and public_key.curve.key_size > 256:
+        return hashes.SHA384()
+    return hashes.SHA256()
+
+
+class RecordedKey:
+    """Signs batches of intents; see the module's text."""
+
+    def __init__(self, private_key: CaPrivateKey, ledger: Ledger) -> None:
+        self.__sign = _signing_function(private_key)
+        self._ledger = ledger
+
+    def sign(self, intents: Sequence[Intent], now: int) -> list[bytes]:
+        """The signatures, in order. Raises ``Refused`` (``unavailable``), and then nothing was signed that
+        is not on the ledger, and no signature leaves."""
+        recorded = [
+            self._ledger.append(
+                now,
+                Kind.INTENT,
+                {"what": intent.what, "to_be_signed": intent.to_be_signed, **intent.facts},
+                exact_time=True,
+            )
+            for intent in intents
+        ]
+        self._ledger.commit()
+        return [self._complete(seq, intent.to_be_signed, now) for seq, intent in zip(recorded, intents, strict=True)]
+
+    def recover(self, now: int) -> int:
+        """Signs the intents that a crash left without a signature; returns how many there were."""
+        pending = self._ledger.pending_intents()
+        for seq in pending:
+            self._complete(seq, self._ledger.body(seq)["to_be_signed"], now)
+        self._ledger.commit()
+        return len(pending)
+
+    def _complete(self, seq: int, to_be_signed: bytes, now: int) -> bytes:
+        signature = self.__sign(to_be_signed)
+        # Made durable by the next commit, or by recovery: it follows from the intent.
+        self._ledger.append(now, Kind.ISSUED, {"intent": seq, "signature": signature})
+        return signature
+
+
+def _signing_function(key: CaPrivateKey) -> Callable[[bytes], bytes]:
+    algorithm = signature_hash(key.public_key())
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign
+    assert algorithm is not None  # noqa: S101 - signature_hash() has none for Ed25519 alone
+    if isinstance(key, rsa.RSAPrivateKey):
+        scheme = padding.PKCS1v15()
+        return lambda data: key.sign(data, scheme, algorithm)
+    ecdsa = ec.ECDSA(algorithm, deterministic_signing=True)
+    return lambda data: key.sign(data, ecdsa)

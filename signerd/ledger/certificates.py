@@ -1,0 +1,83 @@
+"""Certificates on the ledger: looked up in the index, put together from their entries."""
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from signerd import der
+from signerd.ledger.store import Ledger
+
+_COLUMNS = "seq, serial, client, profile, subject, shard, not_before, not_after, issued, revoked_at, reason"
+HOLD = "certificateHold"
+
+
+class State(enum.StrEnum):
+    """What a certificate is at a moment."""
+
+    VALID = "valid"
+    REVOKED = "revoked"
+    HOLD = "hold"
+    EXPIRED = "expired"
+    PENDING = "pending"  # its intent is recorded, its signature not yet
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One certificate. Times are seconds since the epoch."""
+
+    ledger: Ledger
+    seq: int
+    serial: bytes
+    client: str
+    profile: str
+    subject: str
+    shard: int
+    not_before: int
+    not_after: int
+    issued: int | None
+    revoked_at: int | None
+    reason: str | None
+    state: State
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its names, as "dns:web1.example.net"."""
+        rows = self.ledger.query("SELECT name FROM names WHERE seq = ?", self.seq)
+        return tuple(row[0] for row in rows)
+
+    @property
+    def der(self) -> bytes:
+        """The certificate. Raises ``KeyError`` while it is pending."""
+        if self.issued is None:
+            raise KeyError(self.seq)
+        to_be_signed = self.ledger.body(self.seq)["to_be_signed"]
+        signature = self.ledger.body(self.issued)["signature"]
+        return der.signed(to_be_signed, signature)
+
+
+def find(ledger: Ledger, serial: bytes, now: int) -> Record | None:
+    """The certificate with this serial number, or None."""
+    row = ledger.query(f"SELECT {_COLUMNS} FROM certificates WHERE serial = ?", serial).fetchone()  # noqa: S608
+    return None if row is None else _record(ledger, row, now)
+
+
+def by_seq(ledger: Ledger, seq: int, now: int) -> Record:
+    """The certificate whose intent is entry ``seq``. Raises ``KeyError``."""
+    row = ledger.query(f"SELECT {_COLUMNS} FROM certificates WHERE seq = ?", seq).fetchone()  # noqa: S608
+    if row is None:
+        raise KeyError(seq)
+    return _record(ledger, row, now)
+
+
+def _record(ledger: Ledger, row: tuple[Any, ...], now: int) -> Record:
+    seq, serial, client, profile, subject, shard, not_before, not_after, issued, revoked_at, reason = row
+    if revoked_at is not None:
+        state = State.HOLD if reason == HOLD else State.REVOKED
+    elif not_after < now:
+        state = State.EXPIRED
+    else:
+        state = State.PENDING if issued is None else State.VALID
+    return Record(
+        ledger, seq, serial, client, profile, subject, shard,
+        not_before, not_after, issued, revoked_at, reason, state,
+    )  # fmt: skip

@@ -1,0 +1,71 @@
+"""What an entry is, and the hash that binds it to the one before it. Pure functions."""
+
+import enum
+import hashlib
+import struct
+from typing import Any, NamedTuple
+
+_FIXED = struct.Struct(">32sQQB")  # the hash before, seq, time, length of the kind's name
+
+
+class Kind(enum.StrEnum):
+    """What an entry records. The names are part of the hash: they are never renamed."""
+
+    START = "start"  # the signer came up, with which certificate
+    POLICY = "policy"  # a policy came into force
+    INTENT = "intent"  # these bytes are about to be signed
+    ISSUED = "issued"  # and this is the signature
+    REFUSED = "refused"  # by a quota, or by the circuit breaker
+    FREEZE = "freeze"
+    THAW = "thaw"
+
+
+class Head(NamedTuple):
+    """The last entry's place in the chain: what a checkpoint states, and the next entry builds on."""
+
+    seq: int
+    time: int  # seconds since the epoch
+    hash: bytes
+
+
+GENESIS = Head(0, 0, bytes(32))
+
+
+class Entry(NamedTuple):
+    """One fact. ``body`` is a msgpack map; ``hash`` covers all of it and the hash before."""
+
+    seq: int
+    time: int
+    kind: str
+    body: bytes
+    hash: bytes
+
+    @property
+    def head(self) -> Head:
+        """The chain's head, were this the last entry."""
+        return Head(self.seq, self.time, self.hash)
+
+
+def link(before: Head, time: int, kind: str, body: bytes) -> Entry:
+    """The entry that follows ``before``."""
+    return Entry(before.seq + 1, time, kind, body, entry_hash(before.hash, before.seq + 1, time, kind, body))
+
+
+def entry_hash(before: bytes, seq: int, time: int, kind: str, body: bytes) -> bytes:
+    """SHA-256 over the hash before, seq, time, kind and body, each of which has one reading only."""
+    name = kind.encode()
+    return hashlib.sha256(_FIXED.pack(before, seq, time, len(name)) + name + body).digest()
+
+
+def problem_with(before: Head, row: tuple[Any, ...]) -> str | None:
+    """What is wrong with ``row`` (seq, time, kind, body, hash) as the entry that follows ``before``, or None."""
+    seq, time, kind, body, digest = row
+    if seq != before.seq + 1:
+        return f"entry {before.seq + 1} is missing: {seq} follows {before.seq}"
+    if not (isinstance(time, int) and isinstance(kind, str) and isinstance(body, bytes)):
+        return f"entry {seq} has a field of another type"
+    if not 0 <= time < 2**63 or len(kind.encode(errors="replace")) > 255:
+        return f"entry {seq} has a field out of range"
+    if entry_hash(before.hash, seq, time, kind, body) != digest:
+        return f"entry {seq} is not what was recorded, or does not follow entry {before.seq}"
+    return None

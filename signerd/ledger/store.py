@@ -1,0 +1,187 @@
+"""The ledger's SQLite file: what is in it when ``commit`` returns survives SIGKILL and power loss.
+
+The first failed write or fsync is final: from then on the ledger takes nothing more, and since the key
+signs only what was committed, no signature leaves. Nothing is retried over a failure, because after a
+failed fsync the kernel may have dropped the pages that it could not write. A restart reads what the
+disk really holds and goes on from there.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import ConfigurationError, ErrorCode, Refused
+from protocol.wire import pack, unpack
+from signerd.ledger import index
+from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
+
+_log = logging.getLogger(__name__)
+
+_APPLICATION_ID = 0x5349474E  # "SIGN"
+_FORMAT = 1
+_TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
+_ENTRIES = """
+CREATE TABLE IF NOT EXISTS entries (
+  seq INTEGER PRIMARY KEY,
+  time INTEGER NOT NULL,            -- seconds since the epoch
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,               -- a msgpack map
+  hash BLOB NOT NULL                -- SHA-256 over the hash of the entry before, and this entry
+) STRICT;
+"""
+
+
+class Ledger:
+    """The one writer of the ledger at ``path``; ``open`` makes it where it is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = _lock(path)
+        try:
+            self._db = _connect(path)
+            self.head = self._checked_head()
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"{path}: not a usable ledger: {error}") from None
+        self._failure: str | None = None
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def append(self, now: int, kind: Kind, body: dict[str, Any], *, exact_time: bool = False) -> int:
+        """Adds an entry to the open transaction and returns its seq. Durable only after ``commit``.
+
+        ``exact_time``: refuse (``unavailable``) when the wall clock runs behind the last entry; without
+        it such an entry gets the last one's time, so that a freeze or a revocation is never held up.
+        """
+        if now < self.head.time and exact_time:
+            raise Refused(
+                ErrorCode.UNAVAILABLE,
+                f"the clock is {self.head.time - now} s behind the last entry of the ledger",
+            )
+        packed = pack(body)
+        entry = link(self.head, max(now, self.head.time), kind, packed)
+        with self._final_failure():
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", entry)
+            index.apply(self._db, entry.seq, entry.time, kind, body)
+        self.head = entry.head
+        return entry.seq
+
+    def commit(self) -> None:
+        """Makes all that was appended durable: returns after the fsync."""
+        with self._final_failure():
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _final_failure(self) -> Iterator[None]:
+        if self._failure is not None:
+            raise Refused(ErrorCode.UNAVAILABLE, self._failure)
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._failure = f"the ledger can't be written ({error}); the signer needs a restart"
+            _log.critical("%s", self._failure)
+            with contextlib.suppress(sqlite3.Error):
+                self._db.rollback()
+            raise Refused(ErrorCode.UNAVAILABLE, self._failure) from None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the ledger takes no more entries, or None."""
+        return self._failure
+
+    def close(self) -> None:
+        """Commits what is open and closes the file."""
+        with contextlib.suppress(Refused):
+            self.commit()
+        self._db.close()
+        os.close(self._lock)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def query(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        """A read over the entries and the index tables; sees what was appended and not yet committed."""
+        return self._db.execute(sql, parameters)
+
+    def entry(self, seq: int) -> Entry:
+        """The entry ``seq``. Raises ``KeyError``."""
+        row = self.query("SELECT seq, time, kind, body, hash FROM entries WHERE seq = ?", seq).fetchone()
+        if row is None:
+            raise KeyError(seq)
+        return Entry(*row)
+
+    def body(self, seq: int) -> dict[str, Any]:
+        """The body of the entry ``seq``, decoded. Raises ``KeyError``."""
+        return unpack(self.entry(seq).body)
+
+    def pending_intents(self) -> list[int]:
+        """The seqs of the intents without a signature, oldest first."""
+        pending = "SELECT seq FROM certificates WHERE issued IS NULL UNION SELECT seq FROM pending ORDER BY seq"
+        return [row[0] for row in self.query(pending)]
+
+    def first_seq_after(self, time: int) -> int:
+        """The seq of the first entry later than ``time``; one past the last if there is none."""
+        low, high = 1, self.head.seq + 1
+        while low < high:  # the times never fall
+            middle = (low + high) // 2
+            (found,) = self.query("SELECT time FROM entries WHERE seq = ?", middle).fetchone()
+            low, high = (low, middle) if found > time else (middle + 1, high)
+        return low
+
+    def state(self, name: str) -> str | None:
+        """A value of the index's state table."""
+        row = self.query("SELECT value FROM state WHERE name = ?", name).fetchone()
+        return None if row is None else str(row[0])
+
+    def _checked_head(self) -> Head:
+        """The last entry's head, after a look at the chain of the last entries."""
+        rows = self.query(
+            "SELECT seq, time, kind, body, hash FROM entries ORDER BY seq DESC LIMIT ?", _TAIL + 1
+        ).fetchall()[::-1]
+        if not rows:
+            return GENESIS
+        before = GENESIS
+        if rows[0][0] != 1:
+            before = Entry(*rows.pop(0)).head
+        for row in rows:
+            if (problem := problem_with(before, row)) is not None:
+                raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
+            before = Entry(*row).head
+        return before
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the lock of the ledger: a second writer would fork the chain."""
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{path}.lock: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigurationError(f"{path} is in use by another ca_signerd") from None
+    return descriptor
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # check_same_thread stays on: the event loop's thread is the only one that touches it.
+    db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # an fsync of the write-ahead log at each commit
+    db.execute("PRAGMA trusted_schema = OFF")
+    found, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if not empty and (found, version) != (_APPLICATION_ID, _FORMAT):
+        raise ConfigurationError(f"{path} is no ledger of this version of signerd")
+    if empty:
+        db.executescript(
+            f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_FORMAT};"
+            f"{_ENTRIES}{index.SCHEMA} COMMIT;"
+        )
+    return db

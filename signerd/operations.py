@@ -1,0 +1,56 @@
+"""What the signer answers: one ``answer_*`` for each operation of the protocol's table, and thin.
+
+``issue`` is not here: the server gathers the requests that are ready and hands them to
+``issuance.issue`` as one batch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from protocol import messages
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import PROTOCOL_VERSION, Message
+from signerd import issuance
+from signerd.authority import Authority
+from signerd.issuance import Asker
+
+
+def answer_hello(authority: Authority, request: messages.HelloRequest, asker: Asker, now: int) -> messages.HelloReply:
+    if request.version != PROTOCOL_VERSION:
+        raise Refused(ErrorCode.BAD_REQUEST, f"this signer speaks version {PROTOCOL_VERSION} of the protocol")
+    return messages.HelloReply(version=PROTOCOL_VERSION)
+
+
+def answer_describe(
+    authority: Authority, request: messages.DescribeRequest, asker: Asker, now: int
+) -> messages.DescribeReply:
+    policy = authority.policy
+    return messages.DescribeReply(
+        state=authority.state,
+        chain=authority.chain,
+        profiles=tuple(
+            messages.ProfileDescription(
+                name=profile.name,
+                lifetime=profile.lifetime,
+                lifetime_max=profile.lifetime_max,
+                key_types=tuple(sorted(profile.key_types)),
+            )
+            for profile in policy.profiles.values()
+        ),
+        base_url=policy.signer.base_url,
+        csr_bytes_max=messages.CSR_BYTES_MAX,
+        names_max=messages.NAMES_MAX,
+    )
+
+
+def answer_check(authority: Authority, request: messages.CheckRequest, asker: Asker, now: int) -> messages.CheckReply:
+    return issuance.check(authority, request, asker, now)
+
+
+Answer = Callable[[Authority, Any, Asker, int], Message]
+
+ANSWERS: dict[str, Answer] = {
+    "hello": answer_hello,
+    "describe": answer_describe,
+    "check": answer_check,
+}

@@ -1,0 +1,62 @@
+"""Who may connect: by the uid and groups that the kernel vouches for, never by a pid or a path."""
+
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.errors import ConfigurationError
+from protocol.messages import Socket
+
+_UCRED = struct.Struct("@iII")  # unix(7), SO_PEERCRED: pid, uid, gid
+_SO_PEERGROUPS = 59  # socket(7); Linux 4.13. Python has no name for it
+_GROUPS_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may speak on which socket."""
+
+    sign_uids: frozenset[int]
+    admin_uids: frozenset[int]
+    admin_gid: int | None
+
+    @classmethod
+    def of(cls, sign_users: Sequence[str], admin_group: str) -> "Admission":
+        """From names or numbers. A user who does not exist is an error, a missing group is nobody."""
+        try:
+            admin_gid = grp.getgrnam(admin_group).gr_gid
+        except KeyError:
+            admin_gid = None
+        return cls(frozenset(_uid(user) for user in sign_users), frozenset({0, os.geteuid()}), admin_gid)
+
+    def allows(self, where: Socket, peer: socket.socket) -> bool:
+        """Whether the process at the other end of a connection may speak there."""
+        uid = peer_uid(peer)
+        if where is Socket.SIGN:
+            return uid in self.sign_uids
+        return uid in self.admin_uids or (self.admin_gid is not None and self.admin_gid in _groups(peer))
+
+
+def peer_uid(peer: socket.socket) -> int:
+    """The uid of the process at the other end, as of when it connected."""
+    _, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return int(uid)
+
+
+def _groups(peer: socket.socket) -> set[int]:
+    _, _, gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    others = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_MAX * 4)
+    return {gid, *(found for (found,) in struct.iter_unpack("@I", others))}
+
+
+def _uid(user: str) -> int:
+    if user.isdecimal():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigurationError(f"signer.sign_users: there is no user {user!r}") from None

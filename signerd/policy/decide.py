@@ -1,0 +1,157 @@
+"""Every rule over one request. Pure: the same policy, CSR and wishes give the same outcome.
+
+All the rules are evaluated, and the outcomes are data: a refusal names every rule that failed, and the
+dry run shows them all. What can't be granted is refused, not dropped, when it would change what the
+certificate may do.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import ExtensionWish, IssueRequest, Rule
+from signerd.csr import Csr, SubjectAttribute
+from signerd.der import is_one_tlv
+from signerd.policy.names import Name, problems
+from signerd.policy.policy import EXTENDED_KEY_USAGES, LIFETIME_MIN, Client, Policy, Profile
+
+# Which code a refusal has: that of the first of these rules that failed, in this order.
+_CODES = {
+    "frozen": ErrorCode.FROZEN,
+    "client": ErrorCode.NOT_AUTHORIZED,
+    "proof": ErrorCode.NOT_AUTHORIZED,
+    "profile": ErrorCode.UNKNOWN_PROFILE,
+    "key type": ErrorCode.POLICY_DENIED,
+    "requested usage": ErrorCode.POLICY_DENIED,
+    "names": ErrorCode.POLICY_DENIED,
+    "lifetime": ErrorCode.POLICY_DENIED,
+    "extensions": ErrorCode.POLICY_DENIED,
+    "quota": ErrorCode.QUOTA_EXCEEDED,
+}
+# keyEncipherment is asked for by habit with EC keys too; they can't do it, so its absence takes nothing.
+_HARMLESS_USAGE = {"digitalSignature", "keyEncipherment"}
+_USAGE_NAMES = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the policy grants: all that a certificate is made from."""
+
+    csr: Csr
+    client: str
+    profile: Profile
+    subject: tuple[SubjectAttribute, ...]
+    names: tuple[Name, ...]
+    lifetime: int  # seconds
+    extensions: tuple[ExtensionWish, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of each rule, and the grant if all of them allow it."""
+
+    rules: tuple[Rule, ...]
+    grant: Grant | None
+
+    def granted(self) -> Grant:
+        """The grant. Raises ``Refused``, naming every rule that failed."""
+        if self.grant is not None and all(rule.ok for rule in self.rules):
+            return self.grant
+        failed = [rule for rule in self.rules if not rule.ok]
+        code = next(code for name, code in _CODES.items() if any(rule.rule == name for rule in failed))
+        raise Refused(code, "; ".join(f"{rule.rule}: {rule.detail}" for rule in failed))
+
+
+def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
+    policy: Policy,
+    csr: Csr,
+    request: IssueRequest,
+    *,
+    vouched: bool,
+    circumstances: Sequence[Rule],
+    quota_rule: Callable[[str], Rule],
+) -> Decision:
+    """Evaluates every rule.
+
+    ``vouched``: an operator asks, who vouches for the client. ``circumstances``: the rules that the
+    caller has looked up (frozen, proof). ``quota_rule``: the one that depends on the profile's name.
+    """
+    client = policy.clients.get(request.client)
+    rules = [*circumstances, _client_rule(policy, request.client, vouched=vouched)]
+    profile, rule = _profile(policy, client, request.profile)
+    rules.append(rule)
+    if profile is None:
+        return Decision(tuple(rules), None)
+    lifetime = profile.lifetime if request.lifetime is None else request.lifetime
+    rules += (
+        _key_rule(profile, csr),
+        _usage_rule(profile, csr),
+        _names_rule(profile, client, csr),
+        _lifetime_rule(profile, lifetime),
+        _extensions_rule(profile, request.extensions),
+        quota_rule(profile.name),
+    )
+    subject = tuple(attribute for attribute in csr.subject if attribute.name in profile.subject)
+    grant = Grant(csr, request.client, profile, subject, csr.names, lifetime, request.extensions)
+    return Decision(tuple(rules), grant if all(rule.ok for rule in rules) else None)
+
+
+def _client_rule(policy: Policy, client_id: str, *, vouched: bool) -> Rule:
+    if not policy.clients:
+        return Rule("client", True, "any client")
+    if vouched:
+        return Rule("client", True, "the operator vouches for it")
+    known = client_id in policy.clients
+    return Rule("client", known, f"{client_id} is {'' if known else 'not '}configured")
+
+
+def _profile(policy: Policy, client: Client | None, wanted: str | None) -> tuple[Profile | None, Rule]:
+    allowed = client.profiles if client is not None and client.profiles else tuple(policy.profiles)
+    name = allowed[0] if wanted is None else wanted
+    if name not in policy.profiles:
+        return None, Rule("profile", False, f"there is no profile {name!r}")
+    if name not in allowed:
+        return None, Rule("profile", False, f"profile {name!r} is not allowed to this client")
+    return policy.profiles[name], Rule("profile", True, name)
+
+
+def _key_rule(profile: Profile, csr: Csr) -> Rule:
+    ok = csr.key_type in profile.key_types
+    allowed = ", ".join(sorted(profile.key_types))
+    return Rule("key type", ok, csr.key_type if ok else f"{csr.key_type} is none of {allowed}")
+
+
+def _usage_rule(profile: Profile, csr: Csr) -> Rule:
+    """The CSR's wishes for what the certificate may do: nothing beyond the profile (RFC 5280, 4.2.1)."""
+    beyond = ["CA:TRUE"] if csr.wants_ca else []
+    beyond += sorted(csr.key_usage - _HARMLESS_USAGE)
+    beyond += [_USAGE_NAMES.get(oid, oid) for oid in csr.extended_key_usage if oid not in profile.extended_key_usage]
+    beyond += [f"extension {oid}" for oid in csr.other_extensions]
+    if beyond:
+        return Rule("requested usage", False, f"the CSR asks for {', '.join(beyond)}")
+    return Rule("requested usage", True, "nothing beyond the profile")
+
+
+def _names_rule(profile: Profile, client: Client | None, csr: Csr) -> Rule:
+    found = problems(csr.names, profile.names)
+    if client is not None and client.names is not None:
+        found += [f"{problem} (client)" for problem in problems(csr.names, client.names)]
+    return Rule("names", not found, "; ".join(found) or ", ".join(map(str, csr.names)))
+
+
+def _lifetime_rule(profile: Profile, lifetime: int) -> Rule:
+    ok = LIFETIME_MIN <= lifetime <= profile.lifetime_max
+    detail = f"{lifetime} s" if ok else f"{lifetime} s is not between {LIFETIME_MIN} and {profile.lifetime_max} s"
+    return Rule("lifetime", ok, detail)
+
+
+def _extensions_rule(profile: Profile, wishes: Sequence[ExtensionWish]) -> Rule:
+    found = []
+    for index, wish in enumerate(wishes):
+        if wish.oid not in profile.extra_extensions:
+            found.append(f"{wish.oid} is not among the profile's extra_extensions")
+        elif not is_one_tlv(wish.value):
+            found.append(f"the value of {wish.oid} is not DER")
+        elif any(wish.oid == other.oid for other in wishes[:index]):
+            found.append(f"{wish.oid} is there twice")
+    return Rule("extensions", not found, "; ".join(found) or ", ".join(wish.oid for wish in wishes) or "none")

@@ -1,0 +1,273 @@
+"""The event loop: one thread takes what is ready, answers it as one batch, and records it with one fsync.
+
+Default deny. A peer must be one that ``Admission`` allows, its first request a hello, each frame one
+that the protocol's table has for this socket. Anything else closes that connection and leaves an audit
+line; it never ends the daemon.
+
+A connection is ended by refusing further input (``SHUT_RD``), answering what had arrived, and closing:
+so a peer knows that what it could not send was not seen, and that what it sent gets its answer.
+"""
+
+import collections
+import contextlib
+import logging
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from protocol.daemon import notify, watchdog_seconds
+from protocol.errors import ConfigurationError, ErrorCode, Refused
+from protocol.messages import OPERATIONS, IssueRequest, Message, Socket
+from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
+from signerd import issuance
+from signerd.authority import Authority
+from signerd.connection import Connection
+from signerd.operations import ANSWERS
+from signerd.peers import Admission, peer_uid
+
+_log = logging.getLogger(__name__)
+
+BATCH_MAX = 16  # requests answered in a round: more would only make the first of them wait
+CONNECTIONS_MAX = {Socket.SIGN: 512, Socket.ADMIN: 32}  # below the usual limit of 1,024 descriptors
+_TICK_SECONDS = 1.0  # how late a deadline may be noticed
+_QUIET_SECONDS = 0.1  # without requests, until what waits for the next commit is committed by itself
+_DRAIN_SECONDS = 10.0  # at the end, for replies to be taken
+
+
+class Work(NamedTuple):
+    """A request that waits for its round."""
+
+    connection: Connection
+    request_id: int
+    op: str
+    request: Message
+
+
+class Server:
+    """Serves an authority on its two listening sockets until SIGTERM or SIGINT."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        listeners: Mapping[Socket, socket.socket],
+        admission: Admission,
+        now: Callable[[], int],
+    ) -> None:
+        self._authority = authority
+        self._admission = admission
+        self._now = now
+        self._listeners = dict(listeners)
+        self._connections: set[Connection] = set()
+        self._queue: collections.deque[Work] = collections.deque()
+        self._selector = selectors.DefaultSelector()
+        self._signals, self._wake = socket.socketpair()
+        self._stop_at: float | None = None
+        self._next_tick = self._next_watchdog = 0.0
+        self._watchdog_seconds = watchdog_seconds() or float("inf")
+
+    def run(self) -> None:
+        """Serves; returns when it was told to stop and every request that had come is answered."""
+        for where, listener in self._listeners.items():
+            listener.setblocking(False)
+            self._selector.register(listener, selectors.EVENT_READ, where)
+        self._catch_signals()
+        notify("READY=1")
+        while self._stop_at is None or (self._connections and time.monotonic() < self._stop_at):
+            self._round()
+        for connection in list(self._connections):
+            self._drop(connection)
+
+    def _round(self) -> None:
+        ready = self._selector.select(0 if self._queue else _QUIET_SECONDS)
+        for key, events in ready:
+            match key.data:
+                case Connection() as connection:
+                    self._serve(connection, events)
+                case Socket() as where:
+                    self._accept(where)
+                case _:
+                    self._handle_signals()
+        self._answer([self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))])
+        if not ready:
+            self._commit_what_waits()
+        if (moment := time.monotonic()) >= self._next_tick:
+            self._next_tick = moment + _TICK_SECONDS
+            self._tick(moment)
+
+    # --- connections ----------------------------------------------------------------------------
+
+    def _accept(self, where: Socket) -> None:
+        try:
+            peer, _ = self._listeners[where].accept()
+        except OSError as error:  # it went away, or there are too many open files
+            _log.warning("accept on %s.sock: %s", where.value, error)
+            return
+        uid = peer_uid(peer)
+        if not self._admission.allows(where, peer):
+            _log.warning("audit: uid %d may not connect to %s.sock", uid, where.value)
+            peer.close()
+            return
+        self._make_room(where)
+        connection = Connection(peer, where, uid)
+        self._connections.add(connection)
+        self._watch(connection)
+
+    def _make_room(self, where: Socket) -> None:
+        """At the limit, ends the connection that was idle for longest, else the one that is half way."""
+        others = [connection for connection in self._connections if connection.where is where]
+        if len(others) < CONNECTIONS_MAX[where]:
+            return
+        oldest = min(others, key=lambda one: (one.busy, not one.idle, one.last_active))
+        _log.warning("%s.sock has %d connections: the oldest makes room", where.value, len(others))
+        oldest.shut()
+        self._serve(oldest, selectors.EVENT_READ)
+        if not oldest.busy:
+            self._drop(oldest)
+
+    def _serve(self, connection: Connection, ready: int) -> None:
+        """Moves a connection on, whichever way it is ready."""
+        try:
+            if ready & selectors.EVENT_WRITE:
+                connection.flush()
+            if ready & selectors.EVENT_READ:
+                connection.receive()
+        except OSError:
+            self._drop(connection)
+        else:
+            self._move_on(connection)
+
+    def _move_on(self, connection: Connection) -> None:
+        """Takes up the next frame of a connection, or ends it, and waits for what it now waits for."""
+        try:
+            if (frame := connection.take_frame()) is not None:
+                self._take_up(connection, frame)
+        except WireError as error:
+            self._violation(connection, str(error))
+            return
+        if connection.ended and not connection.busy:
+            self._drop(connection)
+        else:
+            self._watch(connection)
+
+    def _take_up(self, connection: Connection, frame: bytes) -> None:
+        """Queues a request. Raises ``WireError`` for one that this socket does not have."""
+        op, request_id, request = decode_request(frame)
+        if connection.where not in OPERATIONS[op].sockets:
+            raise WireError(f"operation {op} is not for this socket")
+        if not connection.greeted and op != "hello":
+            raise WireError("the first request is no hello")
+        connection.greeted = True
+        self._queue.append(Work(connection, request_id, op, request))
+
+    def _violation(self, connection: Connection, what: str) -> None:
+        _log.warning("audit: %s sent what is refused: %s", connection, what)
+        with contextlib.suppress(OSError):
+            connection.send(encode_refusal(0, ErrorCode.BAD_REQUEST, what))
+        self._drop(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        before, wanted = connection.watched, connection.wants
+        if before == wanted:
+            return
+        if not before:
+            self._selector.register(connection.socket, wanted, connection)
+        elif not wanted:
+            self._selector.unregister(connection.socket)
+        else:
+            self._selector.modify(connection.socket, wanted, connection)
+        connection.watched = wanted
+
+    def _drop(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+            if connection.watched:
+                self._selector.unregister(connection.socket)
+            connection.socket.close()
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _answer(self, batch: Sequence[Work]) -> None:
+        """Answers a batch: the certificates together, for they share an fsync; then the rest."""
+        now = self._now()
+        to_issue = [work for work in batch if work.op == "issue"]
+        if to_issue:
+            asked = [(cast(IssueRequest, work.request), work.connection.asker) for work in to_issue]
+            for work, answer in zip(to_issue, issuance.issue(self._authority, asked, now), strict=True):
+                self._reply(work, answer)
+        for work in batch:
+            if work.op != "issue":
+                self._reply(work, self._answer_one(work, now))
+
+    def _answer_one(self, work: Work, now: int) -> Message | Refused:
+        try:
+            return ANSWERS[work.op](self._authority, work.request, work.connection.asker, now)
+        except Refused as refusal:
+            return refusal
+        except Exception:
+            _log.exception("answering %s to %s", work.op, work.connection)
+            return Refused(ErrorCode.INTERNAL, "an internal error; the signer's log says more")
+
+    def _reply(self, work: Work, answer: Message | Refused) -> None:
+        if isinstance(answer, Refused):
+            _log.info("refused %s to %s: %s", work.op, work.connection, answer)
+            frame = encode_refusal(work.request_id, answer.code, answer.detail)
+        else:
+            frame = encode_reply(work.request_id, answer)
+        try:
+            work.connection.send(frame)
+        except OSError:
+            self._drop(work.connection)
+        else:
+            self._move_on(work.connection)
+
+    # --- time and signals -----------------------------------------------------------------------
+
+    def _commit_what_waits(self) -> None:
+        with contextlib.suppress(Refused):  # the ledger has logged why, and says so to each request
+            self._authority.ledger.commit()
+
+    def _tick(self, moment: float) -> None:
+        for connection in list(self._connections):
+            if connection.deadline is not None and connection.deadline < moment:
+                _log.warning("audit: %s was too slow", connection)
+                self._drop(connection)
+        if moment >= self._next_watchdog:
+            notify("WATCHDOG=1")
+            self._next_watchdog = moment + self._watchdog_seconds
+
+    def _catch_signals(self) -> None:
+        """Has signals wake the loop: they are handled between requests, never in one."""
+        for end in (self._signals, self._wake):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(self._signals, selectors.EVENT_READ, None)
+
+    def _handle_signals(self) -> None:
+        for number in self._signals.recv(64):
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number in {signal.SIGTERM, signal.SIGINT} and self._stop_at is None:
+                self._stop()
+
+    def _reload(self) -> None:
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            self._authority.reload(self._now())
+        except (ConfigurationError, Refused) as error:
+            _log.error("not reloaded, the policy before stays in force: %s", error)
+        notify("READY=1")
+
+    def _stop(self) -> None:
+        """Takes no more connections and no more input, and lets what had come be answered."""
+        notify("STOPPING=1")
+        self._stop_at = time.monotonic() + _DRAIN_SECONDS
+        for listener in self._listeners.values():
+            self._selector.unregister(listener)
+            listener.close()
+        for connection in self._connections:
+            connection.shut()

@@ -1,0 +1,91 @@
+"""What was issued lately, for quotas and the circuit breaker: counted from the ledger, so that a restart
+forgets nothing."""
+
+from collections.abc import Iterator
+
+from protocol.messages import Rule
+from signerd.ledger import Ledger
+from signerd.policy.policy import Policy
+from signerd.policy.quota import Quota, Window
+
+_TOTAL = ""
+_REFUSAL_SECONDS = 60  # a client over its quota costs the ledger one entry in so many
+_KEPT = 10_000  # windows and refusals kept before the empty ones are dropped: client ids come from outside
+
+
+class Usage:
+    """The windows that a policy's quotas look at."""
+
+    def __init__(self, policy: Policy, ledger: Ledger, now: int) -> None:
+        self._policy = policy
+        self._windows: dict[tuple[str, str, int], Window] = {}
+        self._refusals: dict[str, int] = {}
+        longest = max((quota.seconds for quota in _all_quotas(policy)), default=0)
+        if longest:
+            rows = ledger.query(
+                "SELECT client, profile, recorded_at, count(*) FROM certificates"
+                " WHERE seq >= ? GROUP BY recorded_at, client, profile ORDER BY recorded_at",
+                ledger.first_seq_after(now - longest),
+            )
+            for client, profile, recorded_at, number in rows:
+                self.count(client, profile, recorded_at, number)
+
+    def rule(self, client: str, profile: str, now: int) -> Rule:
+        """Whether one more certificate is within every quota."""
+        full = [
+            f"{scope or 'total'} {name}".strip() + f" has had {quota}"
+            for scope, name, quota in self._quotas(client, profile)
+            if self._counted(scope, name, quota, now) >= quota.count
+        ]
+        return Rule("quota", not full, "; ".join(full) or "within the quotas")
+
+    def count(self, client: str, profile: str, now: int, number: int = 1) -> None:
+        """Counts certificates that are about to be recorded."""
+        for scope, name, quota in self._quotas(client, profile):
+            self._add(scope, name, quota, now, number)
+        if (breaker := self._policy.freeze_above) is not None:
+            self._add("breaker", _TOTAL, breaker, now, number)
+
+    def refusal_is_news(self, client: str, now: int) -> bool:
+        """Whether a refusal by quota is worth an entry."""
+        if now - self._refusals.get(client, -_REFUSAL_SECONDS) < _REFUSAL_SECONDS:
+            return False
+        if len(self._refusals) >= _KEPT:
+            self._refusals.clear()
+        self._refusals[client] = now
+        return True
+
+    def breaks_circuit(self, now: int) -> bool:
+        """Whether more was issued than ``freeze_above`` allows."""
+        breaker = self._policy.freeze_above
+        return breaker is not None and self._counted("breaker", _TOTAL, breaker, now) > breaker.count
+
+    def _quotas(self, client: str, profile: str) -> Iterator[tuple[str, str, Quota]]:
+        policy = self._policy
+        of_client = policy.clients.get(client)
+        own = of_client.quota if of_client is not None else None
+        if (quota := own or policy.quota_per_client) is not None:
+            yield "client", client, quota
+        if profile in policy.profiles and (quota := policy.profiles[profile].quota) is not None:
+            yield "profile", profile, quota
+        if policy.quota_total is not None:
+            yield _TOTAL, _TOTAL, policy.quota_total
+
+    def _counted(self, scope: str, name: str, quota: Quota, now: int) -> int:
+        window = self._windows.get((scope, name, quota.seconds))
+        return 0 if window is None else window.count(now)
+
+    def _add(self, scope: str, name: str, quota: Quota, now: int, number: int) -> None:
+        key = (scope, name, quota.seconds)
+        if (window := self._windows.get(key)) is None:
+            if len(self._windows) >= _KEPT:
+                self._windows = {key: kept for key, kept in self._windows.items() if kept.count(now)}
+            window = self._windows[key] = Window(quota.seconds)
+        window.add(now, number)
+
+
+def _all_quotas(policy: Policy) -> Iterator[Quota]:
+    quotas = [policy.quota_per_client, policy.quota_total, policy.freeze_above]
+    quotas += [client.quota for client in policy.clients.values()]
+    quotas += [profile.quota for profile in policy.profiles.values()]
+    return (quota for quota in quotas if quota is not None)
