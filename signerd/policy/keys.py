@@ -78,12 +78,7 @@ def key_type_of_spki(spki: bytes) -> str:
         if len(spki) == length and spki.startswith(head):
             return name
     for bits, (length, head) in _RSA_SHAPES.items():
-        if (
-            len(spki) == length
-            and spki.startswith(head)
-            and spki.endswith(_EXPONENT_65537)
-            and spki[len(head)] & 0x80
-        ):
+        if len(spki) == length and spki.startswith(head) and spki.endswith(_EXPONENT_65537) and spki[len(head)] & 0x80:
             return f"rsa{bits}"
     raise Refused(ErrorCode.WEAK_KEY, f"the key is of a kind or size that is not accepted; {ACCEPTED}")
 
@@ -128,9 +123,7 @@ def _primes_below(limit: int) -> list[int]:
     return [n for n in range(3, limit, 2) if all(n % d for d in range(3, isqrt(n) + 1, 2))]
 
 
-_SMALL_PRIMES = prod(
-    _primes_below(752)
-)  # the bound that NIST SP 800-89, 5.3.3 and the Baseline Requirements use
+_SMALL_PRIMES = prod(_primes_below(752))  # the bound that NIST SP 800-89, 5.3.3 and the Baseline Requirements use
 
 
 def _powers_of_65537(prime: int) -> frozenset[int]:

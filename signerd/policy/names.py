@@ -1,44 +1,19 @@
-"""The names that a certificate can carry, each in one canonical spelling, and the rules over them.
+"""The names that a certificate can carry, and the rules that say which of them are allowed.
 
-A name reaches the rules only through a constructor of this module, so that what is compared has exactly one
-spelling: lower-case hosts, A-labels, the shortest form of an address, paths without ``..``. Allowing compares
-exactly; denying also ignores case and ports, since a name that slips past a denial does the harm.
+What is compared has one spelling each (``spelling``). Allowing compares exactly; denying also ignores case and
+the port, since it is a name that slips past a denial which does the harm.
 
-Everything here is a pure function of its arguments. A malformed name or pattern is a ``ValueError`` whose
-message is a sentence that names it.
+Everything here is a pure function of its arguments. A malformed name or pattern is a ValueError whose message
+is a sentence that quotes it.
 """
 
 import ipaddress
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-DNS_MAX = 253  # RFC 1035, 2.3.4: 255 octets on the wire
-LABEL_MAX = 63
-EMAIL_MAX = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
-LOCAL_PART_MAX = 64
-URI_MAX = 2048
-QUOTED_MAX = 80
-
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # LDH: RFC 5890, 2.3.1
-_HOST = re.compile(rf"(?:{_LABEL.pattern}\.)*{_LABEL.pattern}")
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, 3.2.3
-_LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?]*))?([^?]*)(?:\?(.*))?")  # RFC 3986, appendix B
-_URI_TAIL = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*")  # RFC 3986, 3.3 and 3.4
-_PORT = re.compile(r"[1-9][0-9]{0,4}")
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-# What may stand in a path as it is has no second, percent-encoded spelling here; encoded separators,
-# percent signs and control characters mean different things to different readers.
-_NEVER_ENCODED = frozenset(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/\\%\x7f"
-) | frozenset(range(0x20))
-
-# Letters, marks and digits: what RFC 5892, 2.1 takes as the base of PVALID.
-_LABEL_CATEGORIES = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"})
+from signerd.policy import spelling
+from signerd.policy.spelling import Uri, quoted
 
 
 class Name(NamedTuple):
@@ -51,150 +26,31 @@ class Name(NamedTuple):
         return f"{self.kind}:{self.value}"
 
 
-def quoted(text: str) -> str:
-    """``text`` in quotes, fit for a log and a reply: printable ASCII, and cut where it is long."""
-    return ascii(text) if len(text) <= QUOTED_MAX else f"{text[:QUOTED_MAX]!a} (cut)"
-
-
 def is_wildcard(name: Name) -> bool:
     """Whether ``name`` stands for every host one label below its base (RFC 6125, 6.4.3)."""
     return name.kind == "dns" and name.value.startswith("*.")
 
 
 def dns_name(text: str) -> Name:
-    """The DNS name ``text``, lower-case; its left-most label may be ``*``.
-
-    Raises ValueError for anything but LDH labels and A-labels within the limits of RFC 1035, 2.3.4.
-    """
-    host = text.lower() if text.isascii() else ""
-    return Name("dns", f"*.{_host(host[2:], text)}" if host.startswith("*.") else _host(host, text))
+    """The DNS name ``text``; its whole left-most label may be ``*``. Raises ValueError."""
+    if text.startswith("*.") and len(text) <= spelling.HOST_MAX:
+        return Name("dns", f"*.{spelling.host(text[2:])}")
+    return Name("dns", spelling.host(text))
 
 
 def ip_name(text: str) -> Name:
-    """The IPv4 or IPv6 address ``text`` in its canonical form (RFC 5952). Raises ValueError.
-
-    An IPv4-mapped IPv6 address is refused: it means an IPv4 address, and would pass by the rules for those.
-    """
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise ValueError(f"{quoted(text)} is not an IP address") from None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:
-            raise ValueError(f"{quoted(text)} has a zone, which means something on one host alone")
-        if address.ipv4_mapped is not None:
-            raise ValueError(f"{quoted(text)} is an IPv4-mapped IPv6 address; ask for {address.ipv4_mapped}")
-    return Name("ip", str(address))
+    """The IPv4 or IPv6 address ``text``. Raises ValueError."""
+    return Name("ip", spelling.address(text))
 
 
 def email_name(text: str) -> Name:
-    """The mailbox ``text`` (RFC 5280, 4.2.1.6): a dot-atom, ``@``, a host. Raises ValueError.
-
-    The host becomes lower-case; the local part keeps its case (RFC 5280, 7.5).
-    """
-    local, at, host = text.rpartition("@")
-    if not at or len(text) > EMAIL_MAX or len(local) > LOCAL_PART_MAX or not _LOCAL_PART.fullmatch(local):
-        raise ValueError(f"{quoted(text)} is not an e-mail address of the form name@host")
-    return Name("email", f"{local}@{_host(host.lower() if host.isascii() else '', text)}")
+    """The mailbox ``text``. Raises ValueError."""
+    return Name("email", spelling.mailbox(text))
 
 
 def uri_name(text: str) -> Name:
-    """The absolute URI ``text`` (RFC 5280, 4.2.1.6), scheme and host in lower case. Raises ValueError.
-
-    Refused: user information, fragments, an empty host, and each second spelling of a path (``.``, ``..``,
-    ``//`` and percent-encoded characters that need no encoding).
-    """
-    return Name("uri", str(_parse_uri(text)))
-
-
-def _host(host: str, text: str) -> str:
-    """``host`` if it is a lower-case DNS name without a wildcard; errors quote ``text``, its source."""
-    if len(text) > DNS_MAX and len(host) > DNS_MAX:
-        raise ValueError(f"{quoted(text)} is longer than a DNS name's {DNS_MAX} characters")
-    if not _HOST.fullmatch(host):
-        why = "an empty label" if ".." in f".{host}." else "a label that is not letters, digits and hyphens"
-        raise ValueError(f"{quoted(text)} is not a DNS name: it has {why}")
-    if host[host.rfind(".") + 1 :].isdigit():
-        # RFC 1123, 2.1: the last label is alphabetic, which is what tells a name from an address.
-        raise ValueError(f"{quoted(text)} is not a DNS name: its last label is a number")
-    if "--" in host:
-        for label in host.split("."):
-            if label[2:4] == "--" and not _is_a_label(label):
-                raise ValueError(f"{quoted(text)} is not a DNS name: {quoted(label)} is not a valid A-label")
-    return host
-
-
-def _is_a_label(label: str) -> bool:
-    """Whether ``label`` is the one A-label of a Unicode label (RFC 5891, 5.4), without contextual rules."""
-    if not label.startswith("xn--"):
-        return False
-    try:
-        unicode = label[4:].encode().decode("punycode")
-        back = unicode.encode("punycode").decode()
-    except (UnicodeError, OverflowError):
-        return False
-    return (
-        back == label[4:]
-        and not unicode.isascii()
-        and unicodedata.normalize("NFKC", unicode.lower()) == unicode
-        and unicode[0] != "-"
-        and unicode[-1] != "-"
-        and not unicodedata.category(unicode[0]).startswith("M")
-        and all(c == "-" or unicodedata.category(c) in _LABEL_CATEGORIES for c in unicode)
-    )
-
-
-class _Uri(NamedTuple):
-    """A URI's parts; ``host`` and ``port`` are empty where it has none."""
-
-    scheme: str
-    host: str
-    port: str
-    path: str
-    query: str | None
-
-    def __str__(self) -> str:
-        authority = f"//{self.host}" if self.host else ""
-        port = f":{self.port}" if self.port else ""
-        query = "" if self.query is None else f"?{self.query}"
-        return f"{self.scheme}:{authority}{port}{self.path}{query}"
-
-
-def _parse_uri(text: str) -> _Uri:
-    match = _URI.fullmatch(text) if len(text) <= URI_MAX else None
-    if match is None:
-        raise ValueError(f"{quoted(text)} is not an absolute URI")
-    scheme, authority, path, query = match[1].lower(), match[2], match[3], match[4]
-    if not _URI_TAIL.fullmatch(path) or not _URI_TAIL.fullmatch(query or ""):
-        raise ValueError(f"{quoted(text)} has a character that a certificate's URI can't have")
-    if any(bytes.fromhex(pair)[0] in _NEVER_ENCODED for pair in re.findall("%(..)", f"{path}{query or ''}")):
-        raise ValueError(f"{quoted(text)} has a percent-encoded character that must not be encoded")
-    segments = path.removeprefix("/").split("/")
-    if not {".", ".."}.isdisjoint(segments) or "" in segments[:-1]:
-        raise ValueError(f"{quoted(text)} has a path that is not in normal form")
-    host, port = _parse_authority(scheme, authority, text) if authority is not None else ("", "")
-    if not host and (scheme in _DEFAULT_PORTS or not path):
-        raise ValueError(f"{quoted(text)} has no host")
-    upper = re.compile("%..")
-    path, query = (part and upper.sub(lambda m: m[0].upper(), part) for part in (path, query))
-    return _Uri(scheme, host, port, path or "", query)
-
-
-def _parse_authority(scheme: str, authority: str, text: str) -> tuple[str, str]:
-    if "@" in authority:
-        raise ValueError(f"{quoted(text)} has user information before its host")
-    host, colon, port = authority.rpartition(":")
-    if not colon or authority.endswith("]"):
-        host, colon, port = authority, "", ""
-    if colon and not (_PORT.fullmatch(port) and int(port) < 65536):
-        raise ValueError(f"{quoted(text)} has a port that is not a number from 1 to 65535")
-    if host.startswith("[") and host.endswith("]") and ":" in host:
-        host = f"[{ip_name(host[1:-1]).value}]"
-    elif host.rpartition(".")[2].isdigit():
-        host = ip_name(host).value
-    else:
-        host = _host(host.lower() if host.isascii() else "", text)
-    return host, "" if port == _DEFAULT_PORTS.get(scheme) else port
+    """The absolute URI ``text``. Raises ValueError."""
+    return Name("uri", str(spelling.uri(text)))
 
 
 def _parents(host: str) -> Iterator[str]:
@@ -216,7 +72,7 @@ class _Patterns:
     mailboxes: frozenset[str]
     mail_hosts: frozenset[str]
     mail_hosts_below: frozenset[str]
-    uris: tuple[_Uri, ...]
+    uris: tuple[Uri, ...]
 
     def allow(self, name: Name) -> bool:
         """Whether ``name``, or every name that a wildcard stands for, is within these patterns."""
@@ -229,7 +85,7 @@ class _Patterns:
             return any(address in network for network in self.networks)
         if kind == "email":
             return value in self.mailboxes or self._mail_host(value)
-        uri = _parse_uri(value)
+        uri = spelling.uri(value)
         return any(_uri_within(uri, pattern) for pattern in self.uris)
 
     def deny(self, name: Name) -> bool:
@@ -240,18 +96,26 @@ class _Patterns:
         if kind == "email":
             return value.lower() in self.mailboxes or self._mail_host(value)
         if kind == "uri":
-            uri = _parse_uri(value.lower())
-            return any(
-                _uri_within(uri if pattern.port else uri._replace(port=""), pattern) for pattern in self.uris
-            )
+            uri = spelling.uri(value.lower())
+            return any(_uri_within(uri if pattern.port else uri._replace(port=""), pattern) for pattern in self.uris)
         return self.allow(name)
+
+    def __str__(self) -> str:
+        kinds = {
+            "dns": [*self.dns, *(f".{host}" for host in self.dns_below)],
+            "ip": map(str, self.networks),
+            "email": [*self.mailboxes, *self.mail_hosts, *(f".{host}" for host in self.mail_hosts_below)],
+            "uri": map(str, self.uris),
+        }
+        spelled = {kind: ", ".join(sorted(patterns)) for kind, patterns in kinds.items()}
+        return "; ".join(f"{kind} {patterns}" for kind, patterns in spelled.items() if patterns)
 
     def _mail_host(self, mailbox: str) -> bool:
         host = mailbox.rpartition("@")[2]
         return host in self.mail_hosts or not self.mail_hosts_below.isdisjoint(_parents(host))
 
 
-def _uri_within(uri: _Uri, pattern: _Uri) -> bool:
+def _uri_within(uri: Uri, pattern: Uri) -> bool:
     """Scheme, host and port are the pattern's, and the path is its path or lies below it, in segments."""
     if not pattern.host:
         return uri == pattern
@@ -268,6 +132,11 @@ class NameRules:
     allowed: _Patterns
     denied: _Patterns
     wildcards: bool
+
+    def __str__(self) -> str:
+        wildcards = "wildcards" if self.wildcards else "no wildcards"
+        denied = f"; never {self.denied}" if str(self.denied) else ""
+        return f"{str(self.allowed) or 'none'}; {wildcards}{denied}"
 
     @classmethod
     def compile(  # noqa: PLR0913 - one keyword for each key of a [profile.*.names] table
@@ -294,7 +163,7 @@ class NameRules:
             deny_dns,
             deny_ip,
             [text.lower() for text in deny_email],
-            [text.lower().rstrip("/") for text in deny_uri],
+            [text.lower().removesuffix("/") for text in deny_uri],
         )
         return cls(_compile(dns, ip, email, uri), denied, wildcards)
 
@@ -308,10 +177,10 @@ def _compile(dns: Iterable[str], ip: Iterable[str], email: Iterable[str], uri: I
         dns_below=below,
         dns_parents=frozenset(host.partition(".")[2] for host in exact),
         networks=tuple(_network(text) for text in ip),
-        mailboxes=frozenset(email_name(text).value for text in email if "@" in text),
+        mailboxes=frozenset(spelling.mailbox(text) for text in email if "@" in text),
         mail_hosts=mail_hosts,
         mail_hosts_below=mail_hosts_below,
-        uris=tuple(_parse_uri(text) for text in uri),
+        uris=tuple(_uri_pattern(text) for text in uri),
     )
 
 
@@ -325,9 +194,9 @@ def _hosts(patterns: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
                 f"and wildcard names are allowed with wildcards = true"
             )
         if text.startswith("."):
-            below.add(dns_name(text[1:]).value)
+            below.add(spelling.host(text[1:]))
         else:
-            exact.add(dns_name(text).value)
+            exact.add(spelling.host(text))
     return frozenset(exact), frozenset(below)
 
 
@@ -344,9 +213,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return network
 
 
-def problems(
-    names: Iterable[Name], rules: NameRules | None, *, wildcards_without_rules: bool = False
-) -> list[str]:
+def problems(names: Iterable[Name], rules: NameRules | None, *, wildcards_without_rules: bool = False) -> list[str]:
     """One sentence for each of ``names`` that ``rules`` don't allow, over the whole set.
 
     Without rules any name is allowed, wildcards only with ``wildcards_without_rules``. Each name is judged by
