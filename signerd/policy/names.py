@@ -213,6 +213,13 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return network
 
 
+def _uri_pattern(text: str) -> Uri:
+    pattern = spelling.uri(text)
+    if pattern.query is not None:
+        raise ValueError(f"{quoted(text)} can't be a pattern: a query is not compared")
+    return pattern
+
+
 def problems(names: Iterable[Name], rules: NameRules | None, *, wildcards_without_rules: bool = False) -> list[str]:
     """One sentence for each of ``names`` that ``rules`` don't allow, over the whole set.
 
