@@ -1,0 +1,167 @@
+"""ca_start_dev: signer and frontend in the foreground, everything under one directory, for trying things out.
+
+Runs as whoever starts it, and so do both daemons: the wall between them is the processes' alone here, not
+that of two users. What is missing in the directory it makes; what is there it uses as it is.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from protocol.client import SignerClient
+from protocol.errors import ErrorCode, Refused
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 15.0
+
+_SIGNER_TOML = """\
+# The signer's settings and policy. `ca_signerd --check-config --config THIS_FILE` says what it means;
+# SIGHUP to the signer reads it anew.
+
+[signer]
+identity = "{state}/identity"
+ledger = "{state}/ledger.db"
+sign_socket = "{state}/sign.sock"
+admin_socket = "{state}/admin.sock"
+sign_users = ["{uid}"]            # who runs the frontend
+base_url = "http://{listen}"      # what certificates say: here are CRL, OCSP and the CA's certificate
+
+[profile.server]
+lifetime = "90d"
+lifetime_max = "365d"
+"""
+
+_FRONTEND_TOML = """\
+# The frontend's settings.
+
+listen = "{listen}"
+sign_socket = "{state}/sign.sock"
+"""
+
+_READY = """
+signerd is ready at http://{listen}. In another terminal:
+
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout web1.key -out web1.csr -subj /CN=web1.example.net
+  curl -sSf -T web1.csr -H 'Accept: application/pem-certificate-chain' -o web1.pem http://{listen}/api/csr/web1
+  openssl verify -x509_strict -CAfile {state}/identity/ca.crt.pem web1.pem
+
+Ctrl-C ends it. Everything is kept in {state}.
+"""
+
+
+def prepare(state: Path, listen: str) -> None:
+    """Makes what is missing in the directory ``state``: a throw-away identity and the two settings files."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    values = {"state": state, "listen": listen, "uid": os.getuid()}
+    for name, text in (("signerd.toml", _SIGNER_TOML), ("frontend.toml", _FRONTEND_TOML)):
+        if not (state / name).exists():
+            (state / name).write_text(text.format(**values), encoding="utf-8")
+    if not (state / "identity").exists():
+        passphrase = state / "passphrase"
+        if not passphrase.exists():
+            passphrase.touch(mode=0o600)
+            passphrase.write_text(secrets.token_urlsafe(24) + "\n", encoding="ascii")
+        create = ["-m", "signerd.commands.create_identity", "--path", str(state / "identity")]
+        create += ["--passphrase-file", str(passphrase), "-f", "CN", "signerd development CA"]
+        subprocess.run([sys.executable, *create], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def _running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon of ours as a child, ended with the block."""
+    process = subprocess.Popen([sys.executable, "-m", *arguments])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], state: Path, listen: str | None = None) -> bool:
+    """Waits for the signer's socket to answer, or, with ``listen``, for the frontend's. False: it ended."""
+    client = SignerClient(str(state / "sign.sock"), timeout=1.0)
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if listen is None:
+                client.ask_describe()
+            else:
+                host, _, port = listen.rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+        except (Refused, OSError) as error:
+            if isinstance(error, Refused) and error.code is not ErrorCode.UNAVAILABLE:
+                raise
+            time.sleep(0.05)
+        else:
+            client.close()
+            return True
+    return False
+
+
+def start(state: Path, listen: str) -> int:
+    """Runs both daemons until Ctrl-C, SIGTERM, or one of them ends; returns the exit status."""
+    prepare(state, listen)
+    signer = ["signerd", "--config", str(state / "signerd.toml")]
+    if (state / "passphrase").exists():
+        signer += ["--passphrase-file", str(state / "passphrase")]
+    if os.geteuid() == 0:
+        signer.append("--allow-root")
+    with _running(*signer) as first:
+        if not _wait_until_ready(first, state):
+            return 1
+        frontend = ["frontend.serve", "--config", str(state / "frontend.toml"), "--listen", listen]
+        with _running(*frontend) as second:
+            if not _wait_until_ready(second, state, listen):
+                return 1
+            click.echo(_READY.format(state=state, listen=listen))
+            while first.poll() is None and second.poll() is None:
+                time.sleep(0.2)
+    return 1
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ca_start_dev
+  ca_start_dev --state /tmp/ca --listen 127.0.0.1:9000
+"""
+)
+@click.option("--state", type=click.Path(path_type=Path), default=Path("ca-dev"), show_default=True)
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True)
+@click.version_option(package_name="signerd", message="%(prog)s %(version)s")
+def command(state: Path, listen: str) -> None:
+    """Starts signer and frontend in the foreground, with all their files under one directory.
+
+    Not for production: both run as you, and the passphrase lies beside the key.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(start(state.resolve(), listen))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def main() -> None:
+    """The entry point of ca_start_dev."""
+    command()
+
+
+if __name__ == "__main__":
+    main()
