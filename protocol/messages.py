@@ -162,6 +162,142 @@ class RevokeOwnReply(Message, frozen=True):
 # --- admin.sock -------------------------------------------------------------------------------
 
 
+class StatusRequest(Message, frozen=True):
+    pass
+
+
+class StatusReply(Message, frozen=True):
+    state: str  # as in DescribeReply
+    detail: str | None  # why it is frozen or unavailable
+    issuer: str  # the CA's name, RFC 4514
+    issuer_not_after: int
+    certificates: dict[str, int]  # counts by state
+    entries: int  # of the ledger
+    head: bytes  # hash of its last entry
+    ledger_bytes: int
+    policy: bytes  # hash of the policy in force
+    quotas: tuple[str, ...]  # "total: 812 of 10000/hour"
+
+
+class CertificateSummary(Message, frozen=True):
+    """One certificate on the ledger."""
+
+    serial: Serial
+    state: str  # valid, revoked, hold, expired, pending
+    client: str
+    profile: str
+    subject: str
+    names: tuple[str, ...]  # "dns:web1.example.net"
+    not_before: int
+    not_after: int
+    revoked_at: int | None
+    reason: str | None
+    certificate: bytes | None  # DER, where it was asked for
+
+
+class ListRequest(Message, frozen=True):
+    """A search; every filter that is set must fit. Oldest first, page by page."""
+
+    name: Text | None = None  # exact, or a prefix that ends in "*"; with or without its kind ("dns:")
+    client: Text | None = None
+    profile: Text | None = None
+    state: Text | None = None
+    expiring_within: Seconds | None = None
+    issued_since: Seconds | None = None
+    after: Annotated[int, Meta(ge=0)] = 0  # the cursor: `next` of the page before
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
+    with_certificates: bool = False
+
+
+class ListReply(Message, frozen=True):
+    certificates: tuple[CertificateSummary, ...]  # fewer than the limit where they would not fit into a frame
+    next: int | None  # None: this was the last page
+
+
+class ShowRequest(Message, frozen=True):
+    serial: Serial
+
+
+class ShowReply(Message, frozen=True):
+    certificate: CertificateSummary
+
+
+class RevokeRequest(Message, frozen=True):
+    """Revokes these serials, or all that was issued since a time (to one client), in one transaction."""
+
+    reason: Text  # RFC 5280, 5.3.1, by name; removeFromCRL releases a certificateHold
+    serials: Annotated[tuple[Serial, ...], Meta(max_length=PAGE_MAX)] = ()
+    issued_since: Seconds | None = None
+    client: ClientId | None = None
+    invalidity_date: Seconds | None = None  # since when the key is to be distrusted (RFC 5280, 5.3.2)
+
+
+class RevokeReply(Message, frozen=True):
+    revoked: int  # how many changed their state
+    unchanged: int  # how many were so already, or had expired
+
+
+class FreezeRequest(Message, frozen=True):
+    why: Text
+
+
+class FreezeReply(Message, frozen=True):
+    state: str
+
+
+class ThawRequest(Message, frozen=True):
+    why: Text
+
+
+class ThawReply(Message, frozen=True):
+    state: str
+
+
+class ReloadRequest(Message, frozen=True):
+    pass
+
+
+class ReloadReply(Message, frozen=True):
+    policy: bytes  # hash of the policy now in force
+
+
+class VerifyRequest(Message, frozen=True):
+    """Checks a stretch of the chain: the entries after ``seq``, whose hash is ``hash``."""
+
+    seq: Annotated[int, Meta(ge=0)] = 0
+    hash: Annotated[bytes, Meta(min_length=32, max_length=32)] = bytes(32)
+    limit: Annotated[int, Meta(ge=1, le=5000)] = 1000
+
+
+class VerifyReply(Message, frozen=True):
+    seq: int  # where the next stretch begins
+    hash: bytes
+    entries: int  # on the ledger, as of now
+    problems: tuple[str, ...]
+
+
+class CheckpointRequest(Message, frozen=True):
+    pass
+
+
+class CheckpointReply(Message, frozen=True):
+    statement: str  # lines of text, the last of them the signature over the lines before
+
+
+class BackupRequest(Message, frozen=True):
+    """A part of a snapshot of the ledger. ``offset`` 0 makes a new snapshot."""
+
+    offset: Annotated[int, Meta(ge=0)] = 0
+
+
+class BackupReply(Message, frozen=True):
+    total: int | None  # bytes; None: the snapshot is being made, ask again
+    data: bytes
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
 class Socket(enum.Enum):
     """The two sockets; the value is the name that systemd hands them over by (FileDescriptorName=)."""
 
@@ -186,4 +322,17 @@ OPERATIONS: dict[str, Operation] = {
     "describe": Operation(DescribeRequest, DescribeReply, _BOTH),
     "issue": Operation(IssueRequest, IssueReply, _BOTH),
     "check": Operation(CheckRequest, CheckReply, _BOTH),
+    "crl": Operation(CrlRequest, CrlReply, _SIGN),
+    "ocsp": Operation(OcspRequest, OcspReply, _SIGN),
+    "revoke_own": Operation(RevokeOwnRequest, RevokeOwnReply, _SIGN),
+    "status": Operation(StatusRequest, StatusReply, _ADMIN),
+    "list": Operation(ListRequest, ListReply, _ADMIN),
+    "show": Operation(ShowRequest, ShowReply, _ADMIN),
+    "revoke": Operation(RevokeRequest, RevokeReply, _ADMIN),
+    "freeze": Operation(FreezeRequest, FreezeReply, _ADMIN),
+    "thaw": Operation(ThawRequest, ThawReply, _ADMIN),
+    "reload": Operation(ReloadRequest, ReloadReply, _ADMIN),
+    "verify": Operation(VerifyRequest, VerifyReply, _ADMIN),
+    "checkpoint": Operation(CheckpointRequest, CheckpointReply, _ADMIN),
+    "backup": Operation(BackupRequest, BackupReply, _ADMIN),
 }

@@ -16,8 +16,12 @@ class Kind(enum.StrEnum):
     INTENT = "intent"  # these bytes are about to be signed
     ISSUED = "issued"  # and this is the signature
     REFUSED = "refused"  # by a quota, or by the circuit breaker
+    REVOKED = "revoked"  # by an operator, or by the holder of the key
+    RELEASED = "released"  # from a certificateHold
     FREEZE = "freeze"
     THAW = "thaw"
+    BACKUP = "backup"  # a snapshot was taken
+    PRUNED = "pruned"  # expired certificates left the index
 
 
 class Head(NamedTuple):

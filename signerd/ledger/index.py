@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS certificates (
   not_after INTEGER NOT NULL,
   issued INTEGER,                   -- seq of the entry with the signature; null: pending
   revoked_at INTEGER,
-  reason TEXT
+  reason TEXT,                      -- as RFC 5280, 5.3.1 names it
+  invalidity_date INTEGER
 ) STRICT;
 CREATE TABLE IF NOT EXISTS names (
   name TEXT NOT NULL,
@@ -40,6 +41,9 @@ CREATE TABLE IF NOT EXISTS state (
   value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS certificates_pending ON certificates (seq) WHERE issued IS NULL;
+CREATE INDEX IF NOT EXISTS certificates_revoked ON certificates (shard, seq) WHERE revoked_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS certificates_client ON certificates (client, seq);
+CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after, seq);
 """
 
 
