@@ -83,12 +83,15 @@ class PrivateDirectory:
             return None
         except OSError as error:
             raise ConfigurationError(f"{path}: {error.strerror}") from error
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigurationError(f"{path} is no regular file")
             refuse_unless_guarded(path, status, secret=secret)
-            content = file.read(READ_LIMIT + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(READ_LIMIT + 1)
+        finally:
+            os.close(descriptor)
         if len(content) > READ_LIMIT:
             raise ConfigurationError(f"{path} is larger than {READ_LIMIT} bytes")
         return content

@@ -5,9 +5,7 @@ to ask for more: whoever steals a backup guesses at its passphrase thousands of 
 the parameters here. openssl (1.1.0 and later) and cryptography read what is written here.
 """
 
-import base64
 import os
-import textwrap
 
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -16,6 +14,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import ObjectIdentifier
+
+from protocol.pem import encode
 
 # 16 MiB, five passes: what OWASP asks of scrypt at this size. openssl refuses to use more than 32 MiB.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 5
@@ -77,17 +77,10 @@ def encrypted_pem(key: PrivateKeyTypes, passphrase: bytes) -> bytes:
     )
     parameters = _Pbes2Parameters(
         key_derivation=_KeyDerivation(algorithm=SCRYPT, parameters=scrypt),
-        encryption_scheme=_EncryptionScheme(
-            algorithm=AES_256_CBC, initialization_vector=initialization_vector
-        ),
+        encryption_scheme=_EncryptionScheme(algorithm=AES_256_CBC, initialization_vector=initialization_vector),
     )
     info = _EncryptedPrivateKeyInfo(
         encryption_algorithm=_EncryptionAlgorithm(algorithm=PBES2, parameters=parameters),
         encrypted_data=encrypted,
     )
-    return _pem("ENCRYPTED PRIVATE KEY", asn1.encode_der(info))
-
-
-def _pem(label: str, der: bytes) -> bytes:
-    lines = textwrap.wrap(base64.b64encode(der).decode("ascii"), 64)
-    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode("ascii")
+    return encode(asn1.encode_der(info), "ENCRYPTED PRIVATE KEY").encode("ascii")
