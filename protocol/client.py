@@ -14,19 +14,9 @@ import struct
 import threading
 from typing import TypeVar
 
+from protocol import messages
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import (
-    PROTOCOL_VERSION,
-    CheckReply,
-    CheckRequest,
-    DescribeReply,
-    DescribeRequest,
-    HelloReply,
-    HelloRequest,
-    IssueReply,
-    IssueRequest,
-    Message,
-)
+from protocol.messages import PROTOCOL_VERSION, HelloReply, HelloRequest, Message
 from protocol.wire import FrameReader, WireError, decode_reply, encode_request
 
 T = TypeVar("T", bound=Message)
@@ -99,14 +89,53 @@ class SignerClient:
         self._idle: collections.deque[_Connection] = collections.deque(maxlen=pool_size)
         self._lock = threading.Lock()
 
-    def ask_describe(self) -> DescribeReply:
-        return self._ask("describe", DescribeRequest(), DescribeReply)
+    def ask_describe(self) -> messages.DescribeReply:
+        return self._ask("describe", messages.DescribeRequest(), messages.DescribeReply)
 
-    def ask_issue(self, request: IssueRequest) -> IssueReply:
-        return self._ask("issue", request, IssueReply)
+    def ask_issue(self, request: messages.IssueRequest) -> messages.IssueReply:
+        return self._ask("issue", request, messages.IssueReply)
 
-    def ask_check(self, request: CheckRequest) -> CheckReply:
-        return self._ask("check", request, CheckReply)
+    def ask_check(self, request: messages.CheckRequest) -> messages.CheckReply:
+        return self._ask("check", request, messages.CheckReply)
+
+    def ask_crl(self, request: messages.CrlRequest) -> messages.CrlReply:
+        return self._ask("crl", request, messages.CrlReply)
+
+    def ask_ocsp(self, request: messages.OcspRequest) -> messages.OcspReply:
+        return self._ask("ocsp", request, messages.OcspReply)
+
+    def ask_revoke_own(self, request: messages.RevokeOwnRequest) -> messages.RevokeOwnReply:
+        return self._ask("revoke_own", request, messages.RevokeOwnReply)
+
+    def ask_status(self) -> messages.StatusReply:
+        return self._ask("status", messages.StatusRequest(), messages.StatusReply)
+
+    def ask_list(self, request: messages.ListRequest) -> messages.ListReply:
+        return self._ask("list", request, messages.ListReply)
+
+    def ask_show(self, request: messages.ShowRequest) -> messages.ShowReply:
+        return self._ask("show", request, messages.ShowReply)
+
+    def ask_revoke(self, request: messages.RevokeRequest) -> messages.RevokeReply:
+        return self._ask("revoke", request, messages.RevokeReply)
+
+    def ask_freeze(self, request: messages.FreezeRequest) -> messages.FreezeReply:
+        return self._ask("freeze", request, messages.FreezeReply)
+
+    def ask_thaw(self, request: messages.ThawRequest) -> messages.ThawReply:
+        return self._ask("thaw", request, messages.ThawReply)
+
+    def ask_reload(self) -> messages.ReloadReply:
+        return self._ask("reload", messages.ReloadRequest(), messages.ReloadReply)
+
+    def ask_verify(self, request: messages.VerifyRequest) -> messages.VerifyReply:
+        return self._ask("verify", request, messages.VerifyReply)
+
+    def ask_checkpoint(self) -> messages.CheckpointReply:
+        return self._ask("checkpoint", messages.CheckpointRequest(), messages.CheckpointReply)
+
+    def ask_backup(self, request: messages.BackupRequest) -> messages.BackupReply:
+        return self._ask("backup", request, messages.BackupReply)
 
     def close(self) -> None:
         """Closes the idle connections; one in use closes itself when its answer has come."""

@@ -1,15 +1,8 @@
-"""What the signer answers: one ``answer_*`` for each operation of the protocol's table, and thin.
-
-``issue`` is not here: the server gathers the requests that are ready and hands them to
-``issuance.issue`` as one batch.
-"""
-
-from collections.abc import Callable
-from typing import Any
+"""What is answered on both sockets: hello, describe, check."""
 
 from protocol import messages
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import PROTOCOL_VERSION, Message
+from protocol.messages import PROTOCOL_VERSION
 from signerd import issuance
 from signerd.authority import Authority
 from signerd.issuance import Asker
@@ -45,12 +38,3 @@ def answer_describe(
 
 def answer_check(authority: Authority, request: messages.CheckRequest, asker: Asker, now: int) -> messages.CheckReply:
     return issuance.check(authority, request, asker, now)
-
-
-Answer = Callable[[Authority, Any, Asker, int], Message]
-
-ANSWERS: dict[str, Answer] = {
-    "hello": answer_hello,
-    "describe": answer_describe,
-    "check": answer_check,
-}

@@ -1,0 +1,24 @@
+"""What the signer answers: one ``answer_*`` for each operation of the protocol's table, and thin.
+
+``basic``: on both sockets. ``revoking``: CRL, OCSP and revocation. ``operating``: the operator's side.
+``issue`` is not here: the server gathers the requests that are ready and hands them to
+``issuance.issue`` as one batch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from protocol.messages import OPERATIONS, Message
+from signerd.authority import Authority
+from signerd.issuance import Asker
+from signerd.operations import basic, operating, revoking
+
+Answer = Callable[[Authority, Any, Asker, int], Message]
+
+# Names are mirrored: the operation "crl" is answered by answer_crl.
+ANSWERS: dict[str, Answer] = {
+    name.removeprefix("answer_"): function
+    for module in (basic, operating, revoking)
+    for name, function in vars(module).items()
+    if name.startswith("answer_")
+}

@@ -1,0 +1,1 @@
+"""CRLs and OCSP answers, made from the ledger alone."""
