@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from protocol.errors import ConfigurationError
@@ -148,6 +149,8 @@ def _check_public_key(certificate: x509.Certificate, where: str) -> None:
         problem = f"is RSA with the exponent {key.public_numbers().e}"
     elif isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
         problem = f"is on the curve {key.curve.name}"
+    elif isinstance(key, ec.EllipticCurvePublicKey) and _spki(key) not in certificate.tbs_certificate_bytes:
+        problem = "spells its curve out or compresses its point (RFC 5480, 2.1.1 and 2.2)"
     if problem:
         raise ConfigurationError(f"the key of {where} {problem}: {_ACCEPTED_KEYS}")
 
@@ -201,6 +204,10 @@ def _extension(certificate: x509.Certificate, kind: type[_E]) -> x509.Extension[
         return certificate.extensions.get_extension_for_class(kind)
     except x509.ExtensionNotFound:
         return None
+
+
+def _spki(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _seconds(time: datetime) -> int:
