@@ -8,7 +8,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from protocol.messages import OPERATIONS, Message
+from protocol.messages import Message
 from signerd.authority import Authority
 from signerd.issuance import Asker
 from signerd.operations import basic, operating, revoking
