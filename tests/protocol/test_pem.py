@@ -46,9 +46,7 @@ def test_the_block_is_the_one_that_openssl_writes(tmp_path: Path) -> None:
     subprocess.run(
         [*command, "-subj", "/CN=a.example.net", "-keyout", key, "-out", csr], check=True, capture_output=True
     )
-    der = subprocess.run(
-        ["openssl", "req", "-in", csr, "-outform", "DER"], check=True, capture_output=True
-    ).stdout
+    der = subprocess.run(["openssl", "req", "-in", csr, "-outform", "DER"], check=True, capture_output=True).stdout
     assert decode_csr(csr.read_bytes()) == der
     assert encode(der, "CERTIFICATE REQUEST") == csr.read_text()
 
@@ -77,9 +75,7 @@ def test_a_text_with_two_blocks_is_refused() -> None:
     assert_refused(BLOCK + BLOCK, "more than one PEM block")
 
 
-@pytest.mark.parametrize(
-    "text", [b"x\n" + BLOCK, BLOCK + b"x", b"\xef\xbb\xbf" + BLOCK, BLOCK + b"\0", b"\v" + BLOCK]
-)
+@pytest.mark.parametrize("text", [b"x\n" + BLOCK, BLOCK + b"x", b"\xef\xbb\xbf" + BLOCK, BLOCK + b"\0", b"\v" + BLOCK])
 def test_anything_but_white_space_around_the_block_is_refused(text: bytes) -> None:
     assert_refused(text, "before or after")
 
@@ -115,9 +111,7 @@ def test_characters_outside_base64_and_headers_are_refused(bad: bytes) -> None:
     assert_refused(BLOCK.replace(BODY, b"\n" + bad + b"\n"), "malformed")
 
 
-@pytest.mark.parametrize(
-    "kind", ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"]
-)
+@pytest.mark.parametrize("kind", ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_private_key_beside_the_csr_is_found(kind: str, before: bool) -> None:
     key = encode(DER, kind).encode()

@@ -1,0 +1,102 @@
+"""What surrounds the Bottle app in every request: the raw path in, problems out, one log line, one count."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import bottle
+
+from frontend import http_request
+from frontend.metrics import OTHER_ROUTE, Board
+from frontend.problems import HttpRefused, Problem, problem
+from frontend.settings import TRUST_UNIX_PEER
+from protocol.errors import ErrorCode, Refused
+from protocol.pem import PrivateKeyFound
+
+_logger = logging.getLogger(__name__)
+_access = logging.getLogger("frontend.access")
+StartResponse = Callable[..., Any]
+
+_LOGGED_PATH_MAX = 256  # characters of a request-target in a log line
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")  # what an IP address is written with
+UNIX_PEER = "localhost"  # waitress's REMOTE_ADDR for whoever connects by a unix socket
+_PRIVATE_KEY_SENT = (
+    "the body holds a private key, which never belongs in a request: it has been seen by others now,"
+    " so throw it away and make a new one"
+)
+
+
+class Edge:
+    """The WSGI application. Never raises, and never tells the client more than a problem does."""
+
+    def __init__(self, app: bottle.Bottle, board: Board, worker: int, trusted_proxy: str | None) -> None:
+        self._app = app
+        self._board = board
+        self._worker = worker
+        self._trusted_peer = UNIX_PEER if trusted_proxy == TRUST_UNIX_PEER else trusted_proxy
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        started = time.perf_counter()
+        code = ""
+        try:
+            # Bottle's router sees the raw path: it would match one that was decoded.
+            environ["PATH_INFO"] = http_request.raw_path(environ)
+            body: list[bytes] = self._app.wsgi(environ, start_response)
+            status: int = bottle.response.status_code
+        except Exception as error:
+            refused = self._understand(error, environ)
+            code = f" {refused.code}"
+            answer = problem(refused)
+            start_response(answer.status_line, answer.headers)
+            status, body = answer.status, [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+        seconds = time.perf_counter() - started
+        route = environ.get("bottle.route")
+        self._board.count(self._worker, route.name if route else OTHER_ROUTE, status, seconds)
+        if _access.isEnabledFor(logging.INFO):
+            _access.info(
+                f"{environ['REQUEST_METHOD']} {_loggable(environ['REQUEST_URI'])} {status}"
+                f" {seconds * 1000:.1f} ms {self._client_address(environ)}{code}"
+            )
+        return body
+
+    def _understand(self, error: Exception, environ: dict[str, Any]) -> Refused:
+        if isinstance(error, Refused):
+            return error
+        if isinstance(error, PrivateKeyFound):
+            client = environ["route.url_args"]["client"]
+            _logger.warning("client %s sent a private key along with its CSR; it was told so", client)
+            return Refused(ErrorCode.BAD_CSR, _PRIVATE_KEY_SENT)
+        _logger.error("unexpected failure", exc_info=error)
+        return Refused(ErrorCode.INTERNAL, "something failed on the server; its log says what")
+
+    def refuse_unread(self, status: int, address: str) -> Problem:
+        """The answer to what could not be read as HTTP, or is too large to be read: logged and counted."""
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            refused = http_request.too_large()
+        else:
+            refused = HttpRefused(
+                HTTPStatus(status), "the request is not well-formed HTTP, or its headers are too large"
+            )
+        self._board.count(self._worker, OTHER_ROUTE, status, 0.0)
+        _access.info(f"- - {status} 0.0 ms {address} {refused.code}")
+        return problem(refused)
+
+    def _client_address(self, environ: dict[str, Any]) -> str:
+        """The peer; where that is the trusted proxy, whom it forwards for. Only the right-most value of
+        X-Forwarded-For is that proxy's own word, the others are what the client says."""
+        peer: str = environ["REMOTE_ADDR"]
+        if peer == self._trusted_peer:
+            forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+            if _ADDRESS.fullmatch(forwarded):
+                return forwarded  # type: ignore[no-any-return]
+        return "unix" if peer == UNIX_PEER else peer
+
+
+def _loggable(target: str) -> str:
+    """The request-target without control characters, and not too long."""
+    if len(target) > _LOGGED_PATH_MAX:
+        target = target[:_LOGGED_PATH_MAX] + "..."
+    return target if target.isascii() and target.isprintable() else ascii(target)

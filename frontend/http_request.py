@@ -1,0 +1,182 @@
+"""An HTTP request as a request to the signer: path, query, headers and body, each parsed strictly.
+
+Everything that can't be understood is refused here, since the signer closes a connection over a
+malformed message. What is meant is for the signer to judge.
+"""
+
+import base64
+import re
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from frontend.problems import HttpRefused
+from protocol import pem
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import CSR_BYTES_MAX, TEXT_MAX, CheckRequest, IssueRequest, ProfileName, RenewalProof
+
+Environ = dict[str, Any]
+
+PKCS10 = "application/pkcs10"
+# The form type is what curl says of --data-binary unless told otherwise; "" is no Content-Type at all.
+_CSR_TYPES = ("application/x-pem-file", PKCS10, "text/plain", "application/x-www-form-urlencoded", "")
+
+_VISIBLE = re.compile(r"[!-~]{1,128}")
+_MAC = re.compile(r"[0-9A-Fa-f]{64}")
+_RENEWAL = re.compile(r"(?P<serial>[0-9A-Fa-f]{1,40}):(?P<signature>[A-Za-z0-9+/=]+)")
+_SIGNATURE_BYTES_MAX = 1024
+
+
+def raw_path(environ: Environ) -> str:
+    """The path as it stood in the request line, nothing decoded: what is not plain ASCII matches no route.
+
+    Raises ``HttpRefused`` (400) for control characters and bytes beyond ASCII.
+    """
+    path: str = environ["REQUEST_URI"].partition("?")[0]  # waitress's, the raw request-target
+    if not (path.isascii() and path.isprintable()):
+        raise HttpRefused(HTTPStatus.BAD_REQUEST, "the path holds control characters or bytes beyond ASCII")
+    return path
+
+
+def parse(environ: Environ, client: str) -> IssueRequest:
+    """The request to issue, or with ``dry_run=1`` to check (a ``CheckRequest``).
+
+    Raises ``Refused`` for what is malformed, ``pem.PrivateKeyFound`` for a private key in the body.
+    """
+    query = _parse_query(environ["QUERY_STRING"])
+    csr = _read_csr(environ)
+    request_type = CheckRequest if _is_dry_run(query) else IssueRequest
+    return request_type(
+        csr=csr,
+        client=client,
+        profile=_parse_profile(query),
+        idempotency_key=_parse_idempotency_key(environ),
+        mac=_parse_mac(environ),
+        renewal=_parse_renewal(environ),
+    )
+
+
+def _bad(detail: str) -> Refused:
+    return Refused(ErrorCode.BAD_REQUEST, detail)
+
+
+def _parse_query(text: str) -> dict[str, str]:
+    query: dict[str, str] = {}
+    for part in text.split("&") if text else ():
+        name, _, value = part.partition("=")
+        if name not in {"profile", "dry_run"}:
+            raise _bad(f"unknown query parameter {name[:64]!a} (known here: dry_run, profile)")
+        if name in query:
+            raise _bad(f"the query parameter {name} is given twice")
+        query[name] = value
+    return query
+
+
+def _is_dry_run(query: dict[str, str]) -> bool:
+    value = query.get("dry_run", "0")
+    if value not in {"0", "1"}:
+        raise _bad("dry_run is neither 0 nor 1")
+    return value == "1"
+
+
+def _parse_profile(query: dict[str, str]) -> str | None:
+    if (name := query.get("profile")) is None:
+        return None
+    try:
+        return msgspec.convert(name, ProfileName)
+    except msgspec.ValidationError:
+        raise _bad("profile is no name of a profile: letters, digits, - and _, at most 64") from None
+
+
+def _media_type(environ: Environ) -> str:
+    media_type: str = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    return media_type
+
+
+def read_body(environ: Environ, media_types: tuple[str, ...]) -> bytes:
+    """The body, of one of these types ("" allows for none named). Raises ``HttpRefused``: 413, 415."""
+    if _media_type(environ) not in media_types:
+        known = ", ".join(filter(None, media_types))
+        raise HttpRefused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body's type is none of {known}", ("Accept", known))
+    body: bytes = environ["wsgi.input"].read(CSR_BYTES_MAX + 1)
+    if len(body) > CSR_BYTES_MAX:
+        raise too_large()
+    return body
+
+
+def _read_csr(environ: Environ) -> bytes:
+    body = read_body(environ, _CSR_TYPES)
+    if not body:
+        raise Refused(ErrorCode.BAD_CSR, "the body is empty")
+    if _media_type(environ) == PKCS10 and not body.startswith(b"-----"):
+        return body
+    try:
+        return pem.decode_csr(body)
+    except pem.PrivateKeyFound:
+        raise
+    except pem.PemError as error:
+        raise Refused(ErrorCode.BAD_CSR, str(error)) from None
+
+
+def too_large() -> HttpRefused:
+    """What is said of a body above the limit, wherever that is noticed."""
+    return HttpRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {CSR_BYTES_MAX} bytes")
+
+
+def _parse_idempotency_key(environ: Environ) -> str | None:
+    key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
+    if key is not None and not _VISIBLE.fullmatch(key):
+        raise _bad("Idempotency-Key is not 1 to 128 visible ASCII characters")
+    return key
+
+
+def _parse_mac(environ: Environ) -> bytes | None:
+    mac: str | None = environ.get("HTTP_X_CSR_MAC")
+    if mac is None:
+        return None
+    if not _MAC.fullmatch(mac):
+        raise _bad("X-CSR-MAC is not 64 hexadecimal digits")
+    return bytes.fromhex(mac)
+
+
+def _parse_renewal(environ: Environ) -> RenewalProof | None:
+    text: str | None = environ.get("HTTP_X_CSR_RENEW")
+    if text is None:
+        return None
+    if (match := _RENEWAL.fullmatch(text)) and (serial := int(match["serial"], 16)):
+        return RenewalProof(
+            serial=serial.to_bytes((serial.bit_length() + 7) // 8),
+            signature=decode_signature(match["signature"], "X-CSR-Renew"),
+        )
+    raise _bad("X-CSR-Renew is not SERIAL:BASE64, a hexadecimal serial number and a signature")
+
+
+def decode_signature(text: str, where: str) -> bytes:
+    """The signature in base64. Raises ``Refused``, naming ``where`` it stood."""
+    try:
+        signature = base64.b64decode(text, validate=True)
+    except ValueError:
+        signature = b""
+    if not 0 < len(signature) <= _SIGNATURE_BYTES_MAX:
+        raise _bad(f"{where} holds no signature in base64, of {_SIGNATURE_BYTES_MAX} bytes at most")
+    return signature
+
+
+def limited_text(text: str, where: str) -> str:
+    """The text, if it is not too long for a message. Raises ``Refused``, naming ``where`` it stood."""
+    if len(text) > TEXT_MAX:
+        raise _bad(f"{where} is longer than {TEXT_MAX} characters")
+    return text
+
+
+def wants_pem_chain(environ: Environ) -> bool:
+    """Whether Accept names application/pem-certificate-chain, and not to rule it out (q=0)."""
+    accept: str = environ.get("HTTP_ACCEPT", "")
+    if "pem-certificate-chain" not in accept:
+        return False
+    for item in accept.lower().split(","):
+        media_type, _, parameters = item.partition(";")
+        if media_type.strip() == "application/pem-certificate-chain":
+            return not re.fullmatch(r"q=0(\.0*)?", parameters.strip())
+    return False

@@ -1,0 +1,152 @@
+"""The views: each takes the services and what the route found in the path, and returns a body.
+
+They set their headers on Bottle's response of this thread. What is refused is raised (see edge.py).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import bottle
+import msgspec
+from cryptography import x509
+
+from frontend import http_request, metrics, pipeline
+from frontend.certificate_text import describe_to_be_signed
+from frontend.hook_loader import MakeHooks
+from frontend.problems import HttpRefused
+from protocol import pem
+from protocol.client import SignerClient
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import CheckRequest, IssueReply
+
+JSON = "application/json"
+PEM = "application/x-pem-file"
+PEM_CHAIN = "application/pem-certificate-chain"  # RFC 8555, 9.1
+CERTIFICATE_DER = "application/pkix-cert"  # RFC 2585, 4.1
+_CHAIN_SECONDS = 60  # how long the CA's certificates are taken from memory
+_STATE_CODES = {"locked": ErrorCode.LOCKED, "frozen": ErrorCode.FROZEN}
+
+
+class CaChain:
+    """The CA's certificate and those above it; the last known ones while the signer is away."""
+
+    def __init__(self, probe: SignerClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._probe = probe
+        self._clock = clock
+        self._chain: tuple[bytes, ...] = ()
+        self._until = 0.0
+
+    def get(self) -> tuple[bytes, ...]:
+        """The certificates, the CA's own first. Raises ``Refused`` if they were never to be had."""
+        now = self._clock()
+        if now >= self._until:
+            try:
+                self._chain, self._until = self._probe.ask_describe().chain, now + _CHAIN_SECONDS
+            except Refused:
+                if not self._chain:
+                    raise
+        if not self._chain:
+            raise Refused(ErrorCode.UNAVAILABLE, "the signer has no certificate to show")
+        return self._chain
+
+
+@dataclass(frozen=True)
+class Services:
+    """What views work with. ``signer`` is asked for what takes its time, ``probe`` for what must not wait
+    behind that."""
+
+    signer: SignerClient
+    probe: SignerClient
+    make_hooks: MakeHooks | None
+    board: metrics.Board
+    chain: CaChain
+    now: Callable[[], float] = time.time
+
+
+def put_csr(services: Services, client: str) -> bytes:
+    environ = bottle.request.environ
+    request = http_request.parse(environ, client)
+    if isinstance(request, CheckRequest):
+        return _check(services, request)
+    reply = pipeline.issue(services.signer, services.make_hooks, request)
+    if http_request.wants_pem_chain(environ):
+        return answer(PEM_CHAIN, pem.encode_certificates((reply.certificate, *without_root(reply.chain))).encode())
+    return answer(JSON, _issued(reply))
+
+
+def _check(services: Services, request: CheckRequest) -> bytes:
+    reply = pipeline.check(services.signer, services.make_hooks, request)
+    text = None if reply.to_be_signed is None else describe_to_be_signed(reply.to_be_signed)
+    return answer(JSON, msgspec.json.encode({"allowed": reply.allowed, "rules": reply.rules, "certificate_text": text}))
+
+
+def get_ping(services: Services) -> bytes:
+    return answer("text/plain", b"")
+
+
+def get_healthz(services: Services) -> bytes:
+    return answer("text/plain", b"ok\n")
+
+
+def get_readyz(services: Services) -> bytes:
+    state = services.probe.ask_describe().state
+    if state != "ready":
+        raise Refused(_STATE_CODES.get(state, ErrorCode.UNAVAILABLE), f"the signer is {state}")
+    return answer("text/plain", b"ready\n")
+
+
+def get_ca_pem(services: Services) -> bytes:
+    return answer(PEM, pem.encode_certificates(services.chain.get()[:1]).encode(), max_age=_CHAIN_SECONDS)
+
+
+def get_ca_der(services: Services) -> bytes:
+    return answer(CERTIFICATE_DER, services.chain.get()[0], max_age=_CHAIN_SECONDS)
+
+
+def get_chain_pem(services: Services) -> bytes:
+    return answer(PEM, pem.encode_certificates(services.chain.get()).encode(), max_age=_CHAIN_SECONDS)
+
+
+def get_index(services: Services) -> bytes:
+    raise HttpRefused(HTTPStatus.FORBIDDEN, "there is no page here")
+
+
+def get_metrics(services: Services) -> bytes:
+    try:
+        state = services.probe.ask_describe().state
+    except Refused:
+        state = "unavailable"
+    return answer(metrics.CONTENT_TYPE, metrics.render(services.board, state))
+
+
+def answer(content_type: str, body: bytes, *, max_age: int = 0) -> bytes:
+    """The body, with its headers set. ``max_age``: seconds that it may be cached."""
+    headers = bottle.response
+    headers["Content-Type"] = content_type
+    headers["Cache-Control"] = f"max-age={max_age}" if max_age else "no-store"
+    return body
+
+
+def _issued(reply: IssueReply) -> bytes:
+    return msgspec.json.encode(
+        {
+            "signed_x509_pem": pem.encode(reply.certificate, pem.CERTIFICATE_LABEL),
+            "chain_pem": pem.encode_certificates(reply.chain),
+            "serial": reply.serial.hex(),
+            "not_before": rfc3339(reply.not_before),
+            "not_after": rfc3339(reply.not_after),
+        }
+    )
+
+
+def rfc3339(seconds: int) -> str:
+    """The time, given in seconds since the epoch, as RFC 3339 writes it in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def without_root(chain: tuple[bytes, ...]) -> list[bytes]:
+    """The chain less its self-issued certificates: who verifies has the root already (RFC 8446, 4.4.2)."""
+    certificates = ((der, x509.load_der_x509_certificate(der)) for der in chain)
+    return [der for der, certificate in certificates if certificate.subject != certificate.issuer]
