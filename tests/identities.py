@@ -183,15 +183,23 @@ def der(tag: int, content: bytes) -> bytes:
 OTHER_UID = 54_321
 
 
-def run_unprivileged(code: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def unprivileged(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
     """Python ``code`` in a process that isn't root: as OTHER_UID if the tests run as root, else as they do."""
     drop = ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups"]
     command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
         [*command, *map(str, arguments)],
-        env=os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
         text=True,
-        timeout=60,
-        check=False,
     )
+
+
+def run_unprivileged(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same, until its end."""
+    with unprivileged(code, *arguments) as process:
+        output, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
