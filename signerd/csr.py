@@ -132,7 +132,10 @@ def _take_apart(der: bytes) -> _Frame:
 
 def _parts(data: bytes, *tags: int) -> list[asn1.Part]:
     """The TLVs that ``data`` is made of, which must have exactly these ``tags``."""
-    parts = list(asn1.parts(data))
+    try:
+        parts = list(asn1.parts(data))
+    except ValueError as error:
+        raise ValueError(f"the CSR is not DER: {error}") from None
     if tuple(part.tag for part in parts) != tags:
         raise ValueError("the CSR does not have the structure of RFC 2986, or has bytes after its end")
     return parts

@@ -1,6 +1,6 @@
 """CSRs for tests: honest ones by the openssl command, and hostile ones by a DER builder that signs what it is told.
 
-The builder shares no code with signerd, so that a mistake in one is not hidden by the same mistake in the other.
+The DER builder shares no code with signerd, so that a mistake in one is not hidden by the same mistake in the other.
 """
 
 import subprocess
@@ -8,10 +8,34 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+from protocol.errors import ErrorCode, Refused
+from signerd.csr import parse_csr
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def assert_refused(der: bytes, why: str, code: ErrorCode = ErrorCode.BAD_CSR) -> None:
+    """The parser refuses ``der`` with a sentence that matches ``why`` and is fit for a log."""
+    with pytest.raises(Refused, match=why) as refused:
+        parse_csr(der)
+    assert refused.value.code is code
+    assert refused.value.detail.isprintable()
+    assert len(refused.value.detail) < 500
+
+
+def assert_weak(der: bytes, why: str) -> None:
+    """The parser refuses ``der`` for its key."""
+    assert_refused(der, why, ErrorCode.WEAK_KEY)
+
+
+def names_of(der: bytes) -> list[str]:
+    """The names in ``der`` as text, such as ``dns:web1.example.net``."""
+    return [str(name) for name in parse_csr(der).names]
+
 
 # Options of `openssl genpkey` for each key type.
 OPENSSL_KEYS = {

@@ -168,9 +168,9 @@ def test_a_key_of_another_kind_is_refused(arguments: tuple[str, ...], tmp_path_f
 
 def test_a_key_of_131072_bits_is_refused_before_anything_is_computed_with_it() -> None:
     spki = rsa_spki((1 << 131071) + 1)
-    start = time.perf_counter()
+    start = time.process_time()
     assert_weak(spki, "accepted are")
-    assert time.perf_counter() - start < 0.05
+    assert time.process_time() - start < 0.05
 
 
 # --- weak numbers -------------------------------------------------------------------------------
