@@ -24,7 +24,7 @@ run: ## set up, then a CA in ./ca-dev, in the foreground until Ctrl-C
 test: ## set up, then every check and every test
 	@tools/packages python run test
 	@$(MAKE) lint
-	$(BIN)/pytest $(ARGS)
+	tools/reachable $(BIN)/python $(BIN)/pytest $(ARGS)
 
 lint: venv ## ruff, mypy, the import law
 	$(BIN)/ruff check .
@@ -35,7 +35,7 @@ lint: venv ## ruff, mypy, the import law
 floors: ## the tests again, with the lowest versions that pyproject.toml allows
 	@tools/packages python run test
 	@tools/venv $(FLOORS) floors
-	$(FLOORS)/bin/pytest $(ARGS)
+	tools/reachable $(FLOORS)/bin/python $(FLOORS)/bin/pytest $(ARGS)
 
 venv: ## .venv with the project (editable) and its tools, newest versions
 	@tools/packages python

@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import stat
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -141,3 +143,18 @@ def test_root_gets_what_is_missing_and_no_service_is_started(machine: Path) -> N
     done = see_to_packages(machine, *unshare, "bash", "-c", AS_ROOT_ELSEWHERE, "bash")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["This machine lacks: curl", "start: 101"]
+
+
+def test_other_users_reach_a_tree_below_a_closed_directory_and_the_disk_stays_as_it_is(tmp_path: Path) -> None:
+    tree = tmp_path / "closed" / "tree"
+    for directory in ("tools", "protocol"):
+        shutil.copytree(ROOT / directory, tree / directory)
+    (tree / "python").symlink_to(Path(sys.executable).resolve())
+    tree.parent.chmod(0o700)
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    look = 'touch here; "$@" sh -c "./python -c \'import protocol\' && pwd"'
+    command = [str(tree / "tools/reachable"), "python", "sh", "-c", look, "sh", *drop]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{tree}\n", "")
+    assert (tree / "here").exists()
+    assert stat.S_IMODE(tree.parent.stat().st_mode) == 0o700
