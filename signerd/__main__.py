@@ -20,6 +20,7 @@ from protocol.messages import Socket
 from signerd.authority import Authority
 from signerd.commands import CONTEXT_SETTINGS, run, version_option
 from signerd.confine import confine
+from signerd.custom import load_custom, run_boot
 from signerd.identity import load_identity
 from signerd.ledger import Ledger
 from signerd.passphrase import prompt_on_terminal, read_passphrase
@@ -41,6 +42,8 @@ def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> No
     """The signer's life. Raises ``ConfigurationError`` for what keeps it from serving."""
     policy = load_policy(config)
     confine(allow_root=allow_root, log=_log)
+    custom = load_custom(Path(policy.signer.custom))
+    run_boot(custom)
     listeners = _listeners(policy.signer)
     admission = Admission.of(policy.signer.sign_users, policy.signer.admin_group)
     identity = load_identity(
@@ -49,7 +52,7 @@ def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> No
         now(),
     )
     ledger = Ledger(Path(policy.signer.ledger))
-    authority = Authority(identity, ledger, config, now())
+    authority = Authority(identity, ledger, config, now(), make_serial=custom.make_serial)
     del identity  # from here on the private key is the recorded key's alone
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())
     try:

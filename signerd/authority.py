@@ -1,5 +1,6 @@
 """The certificate authority as it stands: its key, its ledger, the policy in force, frozen or not."""
 
+import collections
 import logging
 import secrets
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from protocol.errors import ConfigurationError
+from protocol.errors import ConfigurationError, ErrorCode, Refused
 from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
 from signerd.identity import Identity
 from signerd.key import RecordedKey
@@ -18,11 +19,12 @@ from signerd.usage import Usage
 _log = logging.getLogger(__name__)
 
 
+_SERIAL_TRIES = 8  # of an operator's own generator, before it is believed to repeat itself
+
+
 def random_serial() -> int:
-    """159 random bits, positive: at most 20 octets (RFC 5280, 4.1.2.2), unguessable, and unique."""
-    while (serial := secrets.randbits(159)) == 0:
-        pass
-    return serial
+    """159 random bits, positive: at most 20 octets (RFC 5280, 4.1.2.2), and unguessable."""
+    return secrets.randbelow((1 << 159) - 1) + 1
 
 
 class Authority:
@@ -35,12 +37,13 @@ class Authority:
         policy_path: Path,
         now: int,
         *,
-        make_serial: Callable[[], int] = random_serial,
+        make_serial: Callable[[], int] | None = None,
     ) -> None:
         self.ledger = ledger
         self.key = RecordedKey(identity.private_key, ledger)
         self.chain = tuple(certificate.public_bytes(Encoding.DER) for certificate in identity.chain)
-        self.make_serial = make_serial
+        self._make_serial = make_serial
+        self._lately: collections.deque[int] = collections.deque(maxlen=1024)
         self._certificate = identity.certificate
         self._policy_path = policy_path
         self._shards = _ShardCounter(ledger)
@@ -88,6 +91,20 @@ class Authority:
         if self.ledger.failure is not None:
             return "unavailable"
         return "ready" if self.frozen is None else "frozen"
+
+    def new_serial(self) -> int:
+        """A serial number that no certificate has. The operator's own generator may repeat itself: those of
+        the batch under way are remembered, and the ledger knows those before. Raises ``Refused``."""
+        if self._make_serial is None:
+            return random_serial()
+        for _ in range(_SERIAL_TRIES):
+            serial = self._make_serial()
+            octets = serial.to_bytes((serial.bit_length() + 7) // 8, "big")
+            known = self.ledger.query("SELECT 1 FROM certificates WHERE serial = ?", octets).fetchone()
+            if known is None and serial not in self._lately:
+                self._lately.append(serial)
+                return serial
+        raise Refused(ErrorCode.INTERNAL, "the operator's serial number generator repeats itself")
 
     def next_shard(self) -> int:
         """The CRL shard of the next certificate."""

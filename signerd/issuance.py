@@ -103,7 +103,7 @@ def _prepare(authority: Authority, request: IssueRequest, asker: Asker, now: int
             _record_refusal(authority, request.client, refusal.detail, now)
         raise
     _count(authority, grant, now)
-    serial, validity = authority.make_serial(), authority.issuer.validity(grant.lifetime, now)
+    serial, validity = authority.new_serial(), authority.issuer.validity(grant.lifetime, now)
     shard = authority.next_shard()
     octets = serial.to_bytes((serial.bit_length() + 7) // 8, "big")
     facts = {

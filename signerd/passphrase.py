@@ -14,6 +14,7 @@ import getpass
 import logging
 import os
 import stat
+import sys
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
@@ -78,12 +79,13 @@ def prompt_on_terminal(*, twice: bool = False) -> Callable[[], str] | None:
 
     def ask() -> str:
         try:
-            passphrase = getpass.getpass("Passphrase of the CA's key: ")
-            if twice and passphrase and getpass.getpass("The same again: ") != passphrase:
-                raise ConfigurationError("the two passphrases differ")
+            while True:
+                passphrase = getpass.getpass("Passphrase of the CA's key: ")
+                if not twice or not passphrase or getpass.getpass("The same again: ") == passphrase:
+                    return passphrase
+                print("The two differ; once more.", file=sys.stderr)
         except EOFError as error:
             raise ConfigurationError("no passphrase was entered") from error
-        return passphrase
 
     return ask
 

@@ -125,7 +125,7 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
         validity(seconds, now)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    file_owner = _owner(owner)
+    files_owner = file_owner(owner)
     existing = existing_files(path)
     if existing and not yes:
         _confirm(existing)
@@ -146,8 +146,8 @@ def _lifetime_seconds(text: str) -> int:
     return parse_duration(text.lower(), "y")
 
 
-def _owner(name: str | None) -> Owner | None:
-    """Whose the files shall be; None: as whoever runs this makes them."""
+def file_owner(name: str | None) -> Owner | None:
+    """Whose the files shall be, ``name`` being what --owner says; None: whoever's runs this."""
     if os.geteuid() != 0:
         if name is not None:
             raise click.UsageError("only root can give the files to another user (--owner)")

@@ -20,6 +20,7 @@ class SignerTable(Struct, frozen=True):
     sign_users: tuple[str, ...] = ("ca-web",)  # who may speak on sign.sock: names or uids
     admin_group: str = "ca-admin"
     base_url: str | None = None
+    custom: str = "/etc/ca/custom"  # where sapi_custom_ca/ca.py may be; only root may write there
 
 
 class NamesTable(Struct, frozen=True):

@@ -159,40 +159,44 @@ class NameRules:
         ``uri``: scheme, host and port as they are, and the path as a prefix of whole segments.
         A kind without patterns is not allowed. ``wildcards`` allows ``*.base`` where all below base is.
         """
-        denied = _compile(
-            deny_dns,
-            deny_ip,
-            [text.lower() for text in deny_email],
-            [text.lower().removesuffix("/") for text in deny_uri],
-        )
-        return cls(_compile(dns, ip, email, uri), denied, wildcards)
+        allowed = _compile(dns, ip, email, uri)
+        return cls(allowed, _compile(deny_dns, deny_ip, deny_email, deny_uri, fold=True), wildcards)
 
 
-def _compile(dns: Iterable[str], ip: Iterable[str], email: Iterable[str], uri: Iterable[str]) -> _Patterns:
+def _compile(
+    dns: Iterable[str], ip: Iterable[str], email: Iterable[str], uri: Iterable[str], *, fold: bool = False
+) -> _Patterns:
+    """One side of the rules; with ``fold`` in lower case and without slashes at the end, as denials compare."""
+    email = [_no_asterisk(text) for text in email]
     exact, below = _hosts(dns)
-    email = list(email)
     mail_hosts, mail_hosts_below = _hosts(text for text in email if "@" not in text)
+    mailboxes = (spelling.mailbox(text) for text in email if "@" in text)
+    uris = (_uri_pattern(text) for text in uri)
     return _Patterns(
         dns=exact,
         dns_below=below,
         dns_parents=frozenset(host.partition(".")[2] for host in exact),
         networks=tuple(_network(text) for text in ip),
-        mailboxes=frozenset(spelling.mailbox(text) for text in email if "@" in text),
+        mailboxes=frozenset(mailbox.lower() if fold else mailbox for mailbox in mailboxes),
         mail_hosts=mail_hosts,
         mail_hosts_below=mail_hosts_below,
-        uris=tuple(_uri_pattern(text) for text in uri),
+        uris=tuple(spelling.uri(str(uri).lower().removesuffix("/")) if fold else uri for uri in uris),
     )
+
+
+def _no_asterisk(text: str) -> str:
+    if "*" in text:
+        raise ValueError(
+            f"{quoted(text)} can't be a pattern; all below a domain is written '.example.net', "
+            f"and wildcard names are allowed with wildcards = true"
+        )
+    return text
 
 
 def _hosts(patterns: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     """The patterns that are one host, and (without their dot) those that are all below a domain."""
     exact, below = set(), set()
-    for text in patterns:
-        if "*" in text:
-            raise ValueError(
-                f"{quoted(text)} can't be a pattern; all below a domain is written '.example.net', "
-                f"and wildcard names are allowed with wildcards = true"
-            )
+    for text in map(_no_asterisk, patterns):
         if text.startswith("."):
             below.add(spelling.host(text[1:]))
         else:

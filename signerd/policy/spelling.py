@@ -18,7 +18,7 @@ QUOTED_MAX = 80
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"  # LDH, 63 octets: RFC 1123, 2.1
 _HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, 3.2.3
+_ATOM = r"[A-Za-z0-9!#$%&'+/=?^_`{|}~-]+"  # RFC 5322, 3.2.3, but for "*", which readers take for a wildcard
 _LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 # Letters, marks and digits: what RFC 5892, 2.1 takes as the base of what is valid in a label.
 _LABEL_CATEGORIES = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"})
