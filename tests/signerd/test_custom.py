@@ -1,6 +1,8 @@
 """The operator's own code in the signer."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +14,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make fi
 
 
 @pytest.fixture
-def directory(request: pytest.FixtureRequest) -> Path:
+def directory() -> Iterator[Path]:
     """A directory whose parents are all root's alone, unlike pytest's own below a sticky /tmp."""
     path = Path("/var/lib") / f"signerd-test-custom-{os.getpid()}"
     (path / "sapi_custom_ca").mkdir(mode=0o755, parents=True)
-
-    def remove() -> None:
-        for file in path.rglob("*.py"):
-            file.unlink()
-        (path / "sapi_custom_ca").rmdir()
-        path.rmdir()
-
-    request.addfinalizer(remove)
-    return path
+    yield path
+    shutil.rmtree(path)
 
 
 def _write(directory: Path, text: str) -> Path:
