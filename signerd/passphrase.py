@@ -14,7 +14,6 @@ import getpass
 import logging
 import os
 import stat
-import sys
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
@@ -78,12 +77,13 @@ def prompt_on_terminal(*, twice: bool = False) -> Callable[[], str] | None:
         return None
 
     def ask() -> str:
+        question = "Passphrase of the CA's key: "
         try:
             while True:
-                passphrase = getpass.getpass("Passphrase of the CA's key: ")
+                passphrase = getpass.getpass(question)
                 if not twice or not passphrase or getpass.getpass("The same again: ") == passphrase:
                     return passphrase
-                print("The two differ; once more.", file=sys.stderr)
+                question = "The two differ. Once more, the passphrase of the CA's key: "
         except EOFError as error:
             raise ConfigurationError("no passphrase was entered") from error
 

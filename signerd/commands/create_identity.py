@@ -130,7 +130,7 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     if existing and not yes:
         _confirm(existing)
     passphrase = read_passphrase(passphrase_file, os.environ, prompt_on_terminal(twice=True))
-    identity = create_identity(path, subject, seconds, key, passphrase, now, replace=bool(existing), owner=file_owner)
+    identity = create_identity(path, subject, seconds, key, passphrase, now, replace=bool(existing), owner=files_owner)
     _report(path, identity)
 
 

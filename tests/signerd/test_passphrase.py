@@ -223,15 +223,20 @@ def test_the_passphrase_is_asked_for_on_the_terminal_and_not_shown() -> None:
         assert terminal.rest().splitlines() == ["", "b'swordfish'"]
 
 
-def test_a_new_passphrase_is_asked_for_twice() -> None:
-    with Terminal(ask(twice=True), cwd=REPOSITORY) as terminal:
-        terminal.answer("Passphrase of the CA's key: ", "swordfish")
-        terminal.answer("The same again: ", "swordfish")
-        assert "b'swordfish'" in terminal.rest()
+def test_a_new_passphrase_is_asked_for_until_it_was_typed_twice_the_same() -> None:
     with Terminal(ask(twice=True), cwd=REPOSITORY) as terminal:
         terminal.answer("Passphrase of the CA's key: ", "swordfish")
         terminal.answer("The same again: ", "sailfish")
-        assert "the two passphrases differ" in terminal.rest()
+        terminal.answer("The two differ. Once more, the passphrase of the CA's key: ", "swordfish")
+        terminal.answer("The same again: ", "swordfish")
+        assert "b'swordfish'" in terminal.rest()
+
+
+def test_an_empty_or_no_answer_is_refused() -> None:
+    for typed, refusal in (("", "the passphrase is empty"), ("\x04", "no passphrase was entered")):
+        with Terminal(ask(twice=True), cwd=REPOSITORY) as terminal:
+            terminal.answer("Passphrase of the CA's key: ", typed)
+            assert refusal in terminal.rest()
 
 
 def test_without_a_terminal_there_is_no_prompt() -> None:
