@@ -166,12 +166,12 @@ class NameRules:
 def _compile(
     dns: Iterable[str], ip: Iterable[str], email: Iterable[str], uri: Iterable[str], *, fold: bool = False
 ) -> _Patterns:
-    """One side of the rules; with ``fold`` in lower case and without slashes at the end, as denials compare."""
+    """One side of the rules; with ``fold`` as denials compare: in lower case."""
     email = [_no_asterisk(text) for text in email]
     exact, below = _hosts(dns)
     mail_hosts, mail_hosts_below = _hosts(text for text in email if "@" not in text)
     mailboxes = (spelling.mailbox(text) for text in email if "@" in text)
-    uris = (_uri_pattern(text) for text in uri)
+    uris = map(_uri_pattern, uri)
     return _Patterns(
         dns=exact,
         dns_below=below,
@@ -180,7 +180,7 @@ def _compile(
         mailboxes=frozenset(mailbox.lower() if fold else mailbox for mailbox in mailboxes),
         mail_hosts=mail_hosts,
         mail_hosts_below=mail_hosts_below,
-        uris=tuple(spelling.uri(str(uri).lower().removesuffix("/")) if fold else uri for uri in uris),
+        uris=tuple(_folded(pattern) if fold else pattern for pattern in uris),
     )
 
 
@@ -222,6 +222,12 @@ def _uri_pattern(text: str) -> Uri:
     if pattern.query is not None:
         raise ValueError(f"{quoted(text)} can't be a pattern: a query is not compared")
     return pattern
+
+
+def _folded(pattern: Uri) -> Uri:
+    """``pattern`` in lower case, and hitting its path with and without a slash at the end."""
+    folded = spelling.uri(str(pattern).lower())
+    return folded._replace(path=folded.path.removesuffix("/")) if folded.host else folded
 
 
 def problems(names: Iterable[Name], rules: NameRules | None, *, wildcards_without_rules: bool = False) -> list[str]:
