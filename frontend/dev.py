@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import click
 from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
 
+_LISTEN = "127.0.0.1:8080"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 
@@ -50,7 +52,8 @@ sign_socket = "{state}/sign.sock"
 _READY = """
 signerd is ready at http://{listen}. In another terminal:
 
-  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout web1.key -out web1.csr -subj /CN=web1.example.net
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
+    -keyout web1.key -out web1.csr -subj /CN=web1.example.net
   curl -sSf -T web1.csr -H 'Accept: application/pem-certificate-chain' -o web1.pem http://{listen}/api/csr/web1
   openssl verify -x509_strict -CAfile {state}/identity/ca.crt.pem web1.pem
 
@@ -111,9 +114,13 @@ def _wait_until_ready(process: subprocess.Popen[bytes], state: Path, listen: str
     return False
 
 
-def start(state: Path, listen: str) -> int:
-    """Runs both daemons until Ctrl-C, SIGTERM, or one of them ends; returns the exit status."""
-    prepare(state, listen)
+def start(state: Path, wanted: str | None) -> int:
+    """Runs both daemons until Ctrl-C, SIGTERM, or one of them ends; returns the exit status.
+
+    ``wanted``: where to listen, if that was said; else frontend.toml says it.
+    """
+    prepare(state, wanted or _LISTEN)
+    listen = wanted or str(tomllib.loads((state / "frontend.toml").read_text(encoding="utf-8")).get("listen", _LISTEN))
     signer = ["signerd", "--config", str(state / "signerd.toml")]
     if (state / "passphrase").exists():
         signer += ["--passphrase-file", str(state / "passphrase")]
@@ -143,10 +150,20 @@ Examples:
   ca_start_dev --state /tmp/ca --listen 127.0.0.1:9000
 """
 )
-@click.option("--state", type=click.Path(path_type=Path), default=Path("ca-dev"), show_default=True)
-@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    default=Path("ca-dev"),
+    show_default=True,
+    help="The directory that everything is kept in.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help=f"Where to serve HTTP; else as frontend.toml says, which is made with {_LISTEN}.",
+)
 @click.version_option(package_name="signerd", message="%(prog)s %(version)s")
-def command(state: Path, listen: str) -> None:
+def command(state: Path, listen: str | None) -> None:
     """Starts signer and frontend in the foreground, with all their files under one directory.
 
     Not for production: both run as you, and the passphrase lies beside the key.
