@@ -1,5 +1,7 @@
 """Who may connect: by the uid and groups that the kernel vouches for, never by a pid or a path."""
 
+import ctypes
+import errno
 import grp
 import os
 import pwd
@@ -13,7 +15,8 @@ from protocol.messages import Socket
 
 _UCRED = struct.Struct("@iII")  # unix(7), SO_PEERCRED: pid, uid, gid
 _SO_PEERGROUPS = 59  # socket(7); Linux 4.13. Python has no name for it
-_GROUPS_MAX = 1024
+_GID = ctypes.c_uint32
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,19 @@ def peer_uid(peer: socket.socket) -> int:
 
 
 def _groups(peer: socket.socket) -> set[int]:
+    """The group and the supplementary groups of that process, as of when it connected. Raises ``OSError``.
+
+    By libc, for socket.getsockopt() makes room for 256 groups, and a process may have 65,536.
+    """
     _, _, gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    others = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_MAX * 4)
-    return {gid, *(found for (found,) in struct.iter_unpack("@I", others))}
+    size = ctypes.c_uint32(0)  # in bytes; where it is too little, the kernel says how much it takes
+    while True:
+        groups = (_GID * (size.value // ctypes.sizeof(_GID)))()
+        option = (socket.SOL_SOCKET, _SO_PEERGROUPS, groups, ctypes.byref(size))
+        if _libc.getsockopt(peer.fileno(), *option) == 0:
+            return {gid, *groups}
+        if (number := ctypes.get_errno()) != errno.ERANGE:
+            raise OSError(number, os.strerror(number))
 
 
 def _uid(user: str) -> int:
