@@ -120,7 +120,7 @@ def test_memory_is_locked_all_and_for_good_or_not_at_all() -> None:
         "confine_me()\n"
         "import threading\n"
         "memory = bytearray(64 << 20)\n"
-        "threading.Thread(target=print).start()\n"
+        "threading.Thread(target=int).start()\n"
         "print(status('VmLck'), status('VmSize'))\n"
     )
     locked, size = map(int, output.splitlines()[-1].split())
