@@ -136,7 +136,7 @@ def with_common_name(
 
 
 def _host_name(text: str) -> Name | None:
-    for construct in (ip_name, dns_name):
+    for construct in (dns_name, ip_name):
         try:
             return construct(text)
         except ValueError:
