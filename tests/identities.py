@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from signerd.identity import Identity
+from protocol.errors import ConfigurationError
+from signerd.identity import Identity, load_identity
 from signerd.new_identity import create_identity
 
 PASSPHRASE = b"correct horse battery staple"
@@ -34,6 +36,29 @@ def make_identity(
 ) -> Identity:
     """A new root in ``directory``, its key encrypted with PASSPHRASE."""
     return create_identity(directory, subject, lifetime_seconds, key, PASSPHRASE, now)
+
+
+def load(directory: Path, *, passphrase: bytes = PASSPHRASE, now: int = NOW) -> Identity:
+    """The identity in ``directory``, its key encrypted with ``passphrase``, if at all."""
+    return load_identity(directory, lambda: passphrase, now)
+
+
+def refusal(directory: Path, *, passphrase: bytes = PASSPHRASE, now: int = NOW) -> str:
+    """The line that loading is refused with; it names a path, and is one line."""
+    with pytest.raises(ConfigurationError) as refused:
+        load(directory, passphrase=passphrase, now=now)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert str(directory) in message
+    return message
+
+
+def valid_identity(directory: Path) -> Path:
+    """An identity that loads, for a test to break."""
+    key = p256()
+    write_identity(directory, [ca_certificate(key)], key)
+    load(directory)
+    return directory
 
 
 def openssl(*arguments: str | Path, stdin: bytes = b"") -> bytes:

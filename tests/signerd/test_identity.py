@@ -1,7 +1,4 @@
 import logging
-import os
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,18 +7,20 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import ConfigurationError
-from signerd.identity import Identity, load_identity
+from signerd.identity import load_identity
 from signerd.new_identity import KEY_MAKERS
 from tests.identities import (
     DAY,
     NOW,
     PASSPHRASE,
     ca_certificate,
+    load,
     make_identity,
     make_old_identity,
     openssl,
     p256,
-    run_unprivileged,
+    refusal,
+    valid_identity,
     write_identity,
     write_key,
 )
@@ -32,52 +31,8 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "ca"
 
 
-@pytest.fixture
-def open_directory() -> Iterator[Path]:
-    """A directory that an unprivileged process can reach, which pytest's own can't be."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
-
-
-def load(directory: Path, *, passphrase: bytes = PASSPHRASE, now: int = NOW) -> Identity:
-    return load_identity(directory, lambda: passphrase, now)
-
-
 def never_asked() -> bytes:
     raise AssertionError("the passphrase was asked for")
-
-
-def refusal(directory: Path, *, passphrase: bytes = PASSPHRASE, now: int = NOW) -> str:
-    """The line that loading is refused with; it names a path, and is one line."""
-    with pytest.raises(ConfigurationError) as refused:
-        load(directory, passphrase=passphrase, now=now)
-    message = str(refused.value)
-    assert "\n" not in message
-    assert str(directory) in message
-    return message
-
-
-def valid(directory: Path) -> Path:
-    """An identity that loads, for a test to break."""
-    key = p256()
-    write_identity(directory, [ca_certificate(key)], key)
-    load(directory)
-    return directory
-
-
-# As the daemon's own user would: the process has no privilege, and its files may belong to root.
-LOAD = """
-import sys; from pathlib import Path
-from protocol.errors import ConfigurationError; from signerd.identity import load_identity
-try:
-    load_identity(Path(sys.argv[1]), lambda: b"", 1767323045)
-except ConfigurationError as error:
-    print(error)
-else:
-    print("loaded")
-"""
 
 
 # What loads
@@ -108,7 +63,7 @@ def test_an_identity_by_the_old_recipe_loads(directory: Path, caplog: pytest.Log
 
 @pytest.mark.parametrize("cipher", [["-v2", "aes-256-cbc"], ["-scrypt"], ["-v1", "PBE-SHA1-3DES"]])
 def test_a_key_encrypted_by_openssl_pkcs8_loads(directory: Path, cipher: list[str]) -> None:
-    valid(directory)
+    valid_identity(directory)
     path = directory / "ca.private_key.pem"
     write_key(
         directory,
@@ -119,7 +74,7 @@ def test_a_key_encrypted_by_openssl_pkcs8_loads(directory: Path, cipher: list[st
 
 
 def test_the_parameters_and_the_text_that_openssl_writes_around_a_key_are_passed_over(directory: Path) -> None:
-    valid(directory)
+    valid_identity(directory)
     path = directory / "ca.private_key.pem"
     parameters = openssl("ecparam", "-name", "prime256v1")
     sec1 = openssl("pkey", "-in", path, "-traditional")
@@ -130,7 +85,7 @@ def test_the_parameters_and_the_text_that_openssl_writes_around_a_key_are_passed
 
 
 def test_text_around_a_certificate_is_passed_over(directory: Path) -> None:
-    valid(directory)
+    valid_identity(directory)
     path = directory / "ca.crt.pem"
     path.write_bytes(openssl("x509", "-in", path, "-text"))
     assert path.read_bytes().startswith(b"Certificate:")
@@ -138,7 +93,7 @@ def test_text_around_a_certificate_is_passed_over(directory: Path) -> None:
 
 
 def test_both_names_of_the_certificate_may_be_there_if_they_say_the_same(directory: Path) -> None:
-    valid(directory)
+    valid_identity(directory)
     (directory / "ca.cert.pem").write_bytes((directory / "ca.crt.pem").read_bytes())
     load(directory)
 
@@ -146,7 +101,7 @@ def test_both_names_of_the_certificate_may_be_there_if_they_say_the_same(directo
 def test_the_passphrase_is_asked_for_only_if_the_key_is_encrypted(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    valid(directory)
+    valid_identity(directory)
     caplog.clear()
     load_identity(directory, never_asked, NOW)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
@@ -160,7 +115,7 @@ def test_the_passphrase_is_not_asked_for_while_something_else_is_wrong(directory
 
 
 def test_an_identity_does_not_show_its_key(directory: Path) -> None:
-    assert "private_key" not in repr(load(valid(directory)))
+    assert "private_key" not in repr(load(valid_identity(directory)))
 
 
 # What is missing or can't be read
@@ -177,15 +132,8 @@ def test_a_file_in_place_of_the_directory_is_refused(directory: Path) -> None:
     assert "Not a directory" in refusal(directory)
 
 
-def test_a_directory_that_the_process_may_not_open_is_refused(open_directory: Path) -> None:
-    locked = open_directory / "locked"
-    locked.mkdir(mode=0o000)
-    result = run_unprivileged(LOAD, locked)
-    assert result.stdout == f"the directory {locked} can't be opened: Permission denied\n", result.stderr
-
-
 def test_missing_files_are_named(directory: Path) -> None:
-    valid(directory)
+    valid_identity(directory)
     (directory / "ca.private_key.pem").unlink()
     assert refusal(directory) == f"{directory} holds no ca.private_key.pem"
     (directory / "ca.crt.pem").unlink()
@@ -193,7 +141,7 @@ def test_missing_files_are_named(directory: Path) -> None:
 
 
 def test_two_different_certificate_files_are_refused(directory: Path) -> None:
-    valid(directory)
+    valid_identity(directory)
     (directory / "ca.cert.pem").write_bytes(ca_certificate(p256()).public_bytes(Encoding.PEM))
     assert "ca.crt.pem and" in refusal(directory)
     assert "differ" in refusal(directory)
@@ -201,48 +149,48 @@ def test_two_different_certificate_files_are_refused(directory: Path) -> None:
 
 @pytest.mark.parametrize("content", GARBAGE)
 def test_garbage_in_place_of_the_certificate_is_refused(directory: Path, content: bytes) -> None:
-    (valid(directory) / "ca.crt.pem").write_bytes(content)
+    (valid_identity(directory) / "ca.crt.pem").write_bytes(content)
     assert "ca.crt.pem holds no readable PEM certificate" in refusal(directory)
 
 
 @pytest.mark.parametrize("content", GARBAGE)
 def test_garbage_in_place_of_the_key_is_refused(directory: Path, content: bytes) -> None:
-    write_key(valid(directory), content)
+    write_key(valid_identity(directory), content)
     assert refusal(directory) == f"{directory / 'ca.private_key.pem'} holds no PEM private key"
 
 
 def test_a_damaged_key_is_refused(directory: Path) -> None:
-    key = (valid(directory) / "ca.private_key.pem").read_bytes()
+    key = (valid_identity(directory) / "ca.private_key.pem").read_bytes()
     write_key(directory, key.replace(key[40:60], b"A" * 20))
     assert refusal(directory).endswith("ca.private_key.pem can't be read: the file is damaged")
 
 
 def test_several_keys_in_one_file_are_refused(directory: Path) -> None:
-    key = (valid(directory) / "ca.private_key.pem").read_bytes()
+    key = (valid_identity(directory) / "ca.private_key.pem").read_bytes()
     write_key(directory, key + key)
     assert "holds 2 private keys, and one is wanted" in refusal(directory)
 
 
 def test_a_key_in_a_form_that_is_not_read_is_refused_with_the_way_out(directory: Path) -> None:
-    key = (valid(directory) / "ca.private_key.pem").read_bytes()
+    key = (valid_identity(directory) / "ca.private_key.pem").read_bytes()
     write_key(directory, key.replace(b"PRIVATE KEY", b"OPENSSH PRIVATE KEY"))
     assert "'OPENSSH PRIVATE KEY': convert it with openssl pkcs8 -topk8" in refusal(directory)
 
 
 def test_a_key_of_a_kind_that_cannot_sign_certificates_is_refused(directory: Path) -> None:
-    write_key(valid(directory), openssl("genpkey", "-algorithm", "X25519"))
+    write_key(valid_identity(directory), openssl("genpkey", "-algorithm", "X25519"))
     assert "is no RSA, elliptic-curve or Ed25519 key" in refusal(directory)
 
 
 def test_a_private_key_in_the_certificate_file_is_refused(directory: Path) -> None:
-    certificate = valid(directory) / "ca.crt.pem"
+    certificate = valid_identity(directory) / "ca.crt.pem"
     certificate.write_bytes(certificate.read_bytes() + (directory / "ca.private_key.pem").read_bytes())
     assert "ca.crt.pem holds a private key, yet this file is handed out" in refusal(directory)
 
 
 @pytest.mark.parametrize("name", ["ca.crt.pem", "ca.private_key.pem", "ca.public_key.pem"])
 def test_a_file_that_is_far_too_large_is_refused(directory: Path, name: str) -> None:
-    (valid(directory) / name).write_bytes(b" " * 300_000)
+    (valid_identity(directory) / name).write_bytes(b" " * 300_000)
     assert f"{name} is larger than 262144 bytes" in refusal(directory)
 
 
@@ -278,120 +226,3 @@ def test_a_public_key_file_must_match(directory: Path) -> None:
     assert "ca.public_key.pem doesn't belong to" in refusal(directory)
     path.write_bytes(b"garbage")
     assert "ca.public_key.pem holds no readable PEM public key" in refusal(directory)
-
-
-# Who else may read or write it
-
-
-@pytest.mark.parametrize(
-    ("mode", "complaint"),
-    [
-        (0o701, "may be read by others (mode 0701): chmod o-rwx it"),
-        (0o755, "may be read by others (mode 0755): chmod o-rwx it"),
-        (0o770, "may be written by its group (mode 0770): chmod go-w it"),
-        (0o707, "may be written by others (mode 0707): chmod go-w it"),
-    ],
-)
-def test_a_directory_that_others_may_use_is_refused(directory: Path, mode: int, complaint: str) -> None:
-    valid(directory).chmod(mode)
-    assert refusal(directory) == f"{directory} {complaint}"
-
-
-@pytest.mark.parametrize(
-    ("mode", "complaint"),
-    [
-        (0o604, "may be read by others (mode 0604): chmod o-rwx it"),
-        (0o660, "may be written by its group (mode 0660): chmod go-w it"),
-        (0o602, "may be written by others (mode 0602): chmod go-w it"),
-    ],
-)
-def test_a_private_key_that_others_may_use_is_refused(directory: Path, mode: int, complaint: str) -> None:
-    key = valid(directory) / "ca.private_key.pem"
-    key.chmod(mode)
-    assert refusal(directory) == f"{key} {complaint}"
-
-
-def test_a_certificate_may_be_read_by_all_but_not_written(directory: Path) -> None:
-    certificate = valid(directory) / "ca.crt.pem"
-    certificate.chmod(0o444)
-    load(directory)
-    certificate.chmod(0o664)
-    assert "ca.crt.pem may be written by its group (mode 0664)" in refusal(directory)
-
-
-def test_a_group_that_is_not_the_process_own_may_not_read(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = valid(directory) / "ca.private_key.pem"
-    key.chmod(0o640)
-    directory.chmod(0o750)
-    load(directory)
-    group = os.getegid()
-    monkeypatch.setattr(os, "getegid", lambda: group + 1)
-    assert "which is not this process's own (mode 0750): chmod g-rwx it" in refusal(directory)
-    directory.chmod(0o700)
-    assert "ca.private_key.pem may be read by the group" in refusal(directory)
-
-
-@pytest.mark.parametrize("name", [".", "ca.private_key.pem", "ca.crt.pem"])
-def test_what_belongs_to_another_user_is_refused(directory: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = valid(directory) / name
-    if os.geteuid() == 0:
-        os.chown(path, 54_321, -1)
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: 54_321)
-    assert "; it must belong to root or to" in refusal(directory)
-
-
-def test_the_old_layout_loads_for_the_group_that_it_was_made_for(open_directory: Path) -> None:
-    directory = valid(open_directory / "ca")
-    for path, mode in ((directory, 0o750), *((file, 0o640) for file in directory.iterdir())):
-        path.chmod(mode)
-        if os.geteuid() == 0:  # root:ca, as its README had it
-            os.chown(path, 0, 54_321)
-    assert run_unprivileged(LOAD, directory).stdout == "loaded\n"
-    (directory / "ca.private_key.pem").chmod(0o644)
-    assert "may be read by others" in run_unprivileged(LOAD, directory).stdout
-
-
-# Links, and what is no file
-
-
-def test_a_symbolic_link_is_followed_and_what_it_leads_to_is_checked(directory: Path, tmp_path: Path) -> None:
-    key = valid(directory) / "ca.private_key.pem"
-    elsewhere = key.rename(tmp_path / "key.pem")
-    key.symlink_to(elsewhere)
-    load(directory)
-    elsewhere.chmod(0o644)
-    assert "ca.private_key.pem may be read by others (mode 0644)" in refusal(directory)
-
-
-def test_a_fifo_in_place_of_a_file_is_refused_at_once(directory: Path) -> None:
-    key = valid(directory) / "ca.private_key.pem"
-    key.unlink()
-    os.mkfifo(key, 0o600)
-    assert refusal(directory) == f"{key} is no regular file"
-
-
-def test_a_directory_in_place_of_a_file_is_refused(directory: Path) -> None:
-    key = valid(directory) / "ca.private_key.pem"
-    key.unlink()
-    key.mkdir(0o700)
-    assert refusal(directory) == f"{key} is no regular file"
-
-
-def test_what_is_read_is_what_was_checked_even_if_the_file_is_swapped_in_between(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = load(valid(directory)).private_key.public_key()
-    fstat: Callable[[int], os.stat_result] = os.fstat
-    swapped: list[Path] = []
-
-    def swap_behind_the_check(descriptor: int) -> os.stat_result:
-        path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if path.name == "ca.private_key.pem" and not swapped:
-            swapped.append(path.rename(path.with_name("checked.pem")))
-            path.write_bytes(b"not what was checked")
-        return fstat(descriptor)
-
-    monkeypatch.setattr(os, "fstat", swap_behind_the_check)
-    assert load(directory).private_key.public_key() == expected
-    assert swapped
