@@ -54,8 +54,13 @@ def extension(oid: bytes, critical: bool, value: bytes) -> bytes:
 
 
 def oid(dotted: str) -> bytes:
-    """An OBJECT IDENTIFIER as a whole TLV."""
-    first, second, *others = (int(arc) for arc in dotted.split("."))
+    """An OBJECT IDENTIFIER as a whole TLV. Raises ``ValueError``.
+
+    The first two arcs share an octet (X.690, 8.19.4): out of their range, 1.45.29.19 would come out as 2.5.29.19.
+    """
+    first, second, *others = arcs = [int(arc) for arc in dotted.split(".")]
+    if min(arcs) < 0 or first > 2 or (first < 2 and second > 39):
+        raise ValueError(f"{dotted!r} is no OBJECT IDENTIFIER")
     octets = bytearray()
     for arc in (40 * first + second, *others):
         groups = [arc & 0x7F]
