@@ -13,6 +13,7 @@ from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
 from signerd.identity import Identity
 from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
+from signerd.ledger.backup import Snapshot, remove_snapshot
 from signerd.policy.policy import Policy, load_policy
 from signerd.usage import Usage
 
@@ -46,7 +47,9 @@ class Authority:
         self._lately: collections.deque[int] = collections.deque(maxlen=1024)
         self._certificate = identity.certificate
         self._policy_path = policy_path
+        self.snapshot: Snapshot | None = None  # of a backup under way
         self._shards = _ShardCounter(ledger)
+        remove_snapshot(ledger.path)
         ledger.append(now, Kind.START, {"certificate": self.chain[0]})
         self._put_in_force(load_policy(policy_path), now)
         if pending := self.key.recover(now):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID
 
 from signerd import der
@@ -91,6 +92,11 @@ def key_identifier(spki: bytes) -> bytes:
     (info,) = der.parts(spki)
     _, bits = der.parts(info.value)
     return hashlib.sha1(bits.value[1:], usedforsecurity=False).digest()
+
+
+def key_identifier_of(certificate: x509.Certificate) -> bytes:
+    """The same of a certificate's key."""
+    return key_identifier(certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def subject_text(subject: Sequence[SubjectAttribute]) -> str:

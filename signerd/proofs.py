@@ -6,13 +6,11 @@ Each proof is bound to the CSR's DER, and each can be made with openssl and a sh
 import hmac
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from protocol.messages import IssueRequest, RenewalProof, Rule
 from signerd.csr import Csr
+from signerd.key import is_signed_by
 from signerd.ledger import Ledger
 from signerd.ledger.certificates import Record, State, find
 from signerd.policy.policy import Client
@@ -61,22 +59,7 @@ def _renewal_problem(client: str, proof: RenewalProof | None, csr: Csr, ledger: 
 
 
 def signed_by(record: Record, signature: bytes, data: bytes) -> bool:
-    """Whether ``signature`` over ``data`` is by the key of the certificate on record."""
-    return verifies(x509.load_der_x509_certificate(record.der).public_key(), signature, data)
-
-
-def verifies(key: CertificatePublicKeyTypes, signature: bytes, data: bytes) -> bool:
-    """Checks a signature: SHA-256 with RSA PKCS#1 v1.5 or ECDSA; Ed25519 as it is."""
-    try:
-        match key:
-            case rsa.RSAPublicKey():
-                key.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
-            case ec.EllipticCurvePublicKey():
-                key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
-            case ed25519.Ed25519PublicKey():
-                key.verify(signature, data)
-            case _:
-                return False
-    except InvalidSignature:
-        return False
-    return True
+    """Whether ``signature`` over ``data`` is by the key of the certificate on record: SHA-256 with RSA PKCS#1 v1.5
+    or ECDSA; Ed25519 as it is."""
+    key = x509.load_der_x509_certificate(record.der).public_key()
+    return is_signed_by(key, signature, data, hashes.SHA256())

@@ -1,6 +1,7 @@
 """What was issued lately, for quotas and the circuit breaker: counted from the ledger, so that a restart
 forgets nothing."""
 
+import heapq
 from collections.abc import Iterator
 
 from protocol.messages import Rule
@@ -8,7 +9,7 @@ from signerd.ledger import Ledger
 from signerd.policy.policy import Policy
 from signerd.policy.quota import Quota, Window
 
-_TOTAL = ""
+_DESCRIBED = 20  # windows: there is one for each client
 _REFUSAL_SECONDS = 60  # a client over its quota costs the ledger one entry in so many
 _KEPT = 10_000  # windows and refusals kept before the empty ones are dropped: client ids come from outside
 
@@ -18,7 +19,7 @@ class Usage:
 
     def __init__(self, policy: Policy, ledger: Ledger, now: int) -> None:
         self._policy = policy
-        self._windows: dict[tuple[str, str, int], Window] = {}
+        self._windows: dict[tuple[str, str], Window] = {}
         self._refusals: dict[str, int] = {}
         longest = max((quota.seconds for quota in _all_quotas(policy)), default=0)
         if longest:
@@ -33,9 +34,9 @@ class Usage:
     def rule(self, client: str, profile: str, now: int) -> Rule:
         """Whether one more certificate is within every quota."""
         full = [
-            f"{scope or 'total'} {name}".strip() + f" has had {quota}"
+            f"{scope} {name}".strip() + f" has had {quota}"
             for scope, name, quota in self._quotas(client, profile)
-            if self._counted(scope, name, quota, now) >= quota.count
+            if self._counted(scope, name, now) >= quota.count
         ]
         return Rule("quota", not full, "; ".join(full) or "within the quotas")
 
@@ -44,7 +45,13 @@ class Usage:
         for scope, name, quota in self._quotas(client, profile):
             self._add(scope, name, quota, now, number)
         if (breaker := self._policy.freeze_above) is not None:
-            self._add("breaker", _TOTAL, breaker, now, number)
+            self._add("breaker", "", breaker, now, number)
+
+    def describe(self, now: int) -> list[str]:
+        """The fullest windows: "client web1: 3 of 20/day"."""
+        counted = [(window.count(now), scope, name, window.quota) for (scope, name), window in self._windows.items()]
+        fullest = heapq.nlargest(_DESCRIBED, counted, key=lambda row: row[0] / max(row[3].count, 1))
+        return [f"{scope} {name}".strip() + f": {count} of {quota}" for count, scope, name, quota in fullest]
 
     def refusal_is_news(self, client: str, now: int) -> bool:
         """Whether a refusal by quota is worth an entry."""
@@ -58,7 +65,7 @@ class Usage:
     def breaks_circuit(self, now: int) -> bool:
         """Whether more was issued than ``freeze_above`` allows."""
         breaker = self._policy.freeze_above
-        return breaker is not None and self._counted("breaker", _TOTAL, breaker, now) > breaker.count
+        return breaker is not None and self._counted("breaker", "", now) > breaker.count
 
     def _quotas(self, client: str, profile: str) -> Iterator[tuple[str, str, Quota]]:
         policy = self._policy
@@ -69,18 +76,18 @@ class Usage:
         if profile in policy.profiles and (quota := policy.profiles[profile].quota) is not None:
             yield "profile", profile, quota
         if policy.quota_total is not None:
-            yield _TOTAL, _TOTAL, policy.quota_total
+            yield "total", "", policy.quota_total
 
-    def _counted(self, scope: str, name: str, quota: Quota, now: int) -> int:
-        window = self._windows.get((scope, name, quota.seconds))
+    def _counted(self, scope: str, name: str, now: int) -> int:
+        window = self._windows.get((scope, name))
         return 0 if window is None else window.count(now)
 
     def _add(self, scope: str, name: str, quota: Quota, now: int, number: int) -> None:
-        key = (scope, name, quota.seconds)
+        key = (scope, name)
         if (window := self._windows.get(key)) is None:
             if len(self._windows) >= _KEPT:
                 self._windows = {key: kept for key, kept in self._windows.items() if kept.count(now)}
-            window = self._windows[key] = Window(quota.seconds)
+            window = self._windows[key] = Window(quota)
         window.add(now, number)
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from signerd import der
+from signerd.ledger.index import HOLD
 from signerd.ledger.store import Ledger
 
-_COLUMNS = "seq, serial, client, profile, subject, shard, not_before, not_after, issued, revoked_at, reason"
-HOLD = "certificateHold"
+COLUMNS = "seq, serial, client, profile, subject, shard, not_before, not_after, issued, revoked_at, reason"
 
 
 class State(enum.StrEnum):
@@ -42,8 +42,7 @@ class Record:
     @property
     def names(self) -> tuple[str, ...]:
         """Its names, as "dns:web1.example.net"."""
-        rows = self.ledger.query("SELECT name FROM names WHERE seq = ?", self.seq)
-        return tuple(row[0] for row in rows)
+        return tuple(self.ledger.body(self.seq)["names"])
 
     @property
     def der(self) -> bytes:
@@ -57,19 +56,20 @@ class Record:
 
 def find(ledger: Ledger, serial: bytes, now: int) -> Record | None:
     """The certificate with this serial number, or None."""
-    row = ledger.query(f"SELECT {_COLUMNS} FROM certificates WHERE serial = ?", serial).fetchone()  # noqa: S608
-    return None if row is None else _record(ledger, row, now)
+    row = ledger.query(f"SELECT {COLUMNS} FROM certificates WHERE serial = ?", serial).fetchone()  # noqa: S608
+    return None if row is None else record_of(ledger, row, now)
 
 
 def by_seq(ledger: Ledger, seq: int, now: int) -> Record:
     """The certificate whose intent is entry ``seq``. Raises ``KeyError``."""
-    row = ledger.query(f"SELECT {_COLUMNS} FROM certificates WHERE seq = ?", seq).fetchone()  # noqa: S608
+    row = ledger.query(f"SELECT {COLUMNS} FROM certificates WHERE seq = ?", seq).fetchone()  # noqa: S608
     if row is None:
         raise KeyError(seq)
-    return _record(ledger, row, now)
+    return record_of(ledger, row, now)
 
 
-def _record(ledger: Ledger, row: tuple[Any, ...], now: int) -> Record:
+def record_of(ledger: Ledger, row: tuple[Any, ...], now: int) -> Record:
+    """A row of ``COLUMNS``."""
     seq, serial, client, profile, subject, shard, not_before, not_after, issued, revoked_at, reason = row
     if revoked_at is not None:
         state = State.HOLD if reason == HOLD else State.REVOKED

@@ -5,6 +5,8 @@ from typing import Any
 
 from signerd.ledger.chain import Kind
 
+HOLD = "certificateHold"  # the one reason that can be taken back (RFC 5280, 5.3.1)
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS certificates (
   seq INTEGER PRIMARY KEY,          -- of the intent
@@ -43,7 +45,8 @@ CREATE TABLE IF NOT EXISTS state (
 CREATE INDEX IF NOT EXISTS certificates_pending ON certificates (seq) WHERE issued IS NULL;
 CREATE INDEX IF NOT EXISTS certificates_revoked ON certificates (shard, seq) WHERE revoked_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS certificates_client ON certificates (client, seq);
-CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after, seq);
+CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after, revoked_at);
+CREATE INDEX IF NOT EXISTS certificates_held ON certificates (seq) WHERE reason = 'certificateHold';
 """
 
 

@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.wire import pack, unpack
 from signerd.ledger import index
 from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
+from signerd.ledger.verify import Stretch, verify_stretch
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Ledger:
     """The one writer of the ledger at ``path``; ``open`` makes it where it is missing."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._lock = _lock(path)
         try:
             self._db = _connect(path)
@@ -108,6 +110,10 @@ class Ledger:
         """A read over the entries and the index tables; sees what was appended and not yet committed."""
         return self._db.execute(sql, parameters)
 
+    def query_named(self, sql: str, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
+        """The same with named parameters."""
+        return self._db.execute(sql, parameters)
+
     def entry(self, seq: int) -> Entry:
         """The entry ``seq``. Raises ``KeyError``."""
         row = self.query("SELECT seq, time, kind, body, hash FROM entries WHERE seq = ?", seq).fetchone()
@@ -123,6 +129,14 @@ class Ledger:
         """The seqs of the intents without a signature, oldest first."""
         pending = "SELECT seq FROM certificates WHERE issued IS NULL UNION SELECT seq FROM pending ORDER BY seq"
         return [row[0] for row in self.query(pending)]
+
+    def verify_stretch(self, before: Head, limit: int, now: int) -> Stretch:
+        """Checks up to ``limit`` entries after ``before``; see ``signerd.ledger.verify``."""
+        stretch = verify_stretch(self._db, before, limit, now)
+        if stretch.head.seq < before.seq + limit and stretch.head[::2] != self.head[::2]:
+            problem = f"the end is cut off: the last entry was {self.head.seq} while the signer ran"
+            return stretch._replace(problems=(*stretch.problems, problem))
+        return stretch
 
     def first_seq_after(self, time: int) -> int:
         """The seq of the first entry later than ``time``; one past the last if there is none."""

@@ -29,15 +29,15 @@ class Quota:
 
 @dataclass(slots=True)
 class Window:
-    """What was counted in the last ``seconds``: one cell per second in which something was."""
+    """What was counted in the last ``quota.seconds``: one cell per second in which something was."""
 
-    seconds: int
+    quota: Quota
     total: int = 0
     _cells: collections.deque[list[int]] = field(default_factory=collections.deque)
 
     def count(self, now: int) -> int:
-        """How many there were in the ``seconds`` up to ``now``."""
-        while self._cells and self._cells[0][0] <= now - self.seconds:
+        """How many there were in the window's seconds up to ``now``."""
+        while self._cells and self._cells[0][0] <= now - self.quota.seconds:
             self.total -= self._cells.popleft()[1]
         return self.total
 
