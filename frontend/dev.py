@@ -75,6 +75,8 @@ def prepare(state: Path, listen: str) -> None:
             passphrase.write_text(secrets.token_urlsafe(24) + "\n", encoding="ascii")
         create = ["-m", "signerd.commands.create_identity", "--path", str(state / "identity")]
         create += ["--passphrase-file", str(passphrase), "-f", "CN", "signerd development CA"]
+        if os.geteuid() == 0:
+            create += ["--owner", "root"]  # the signer, started by us, runs as root too
         subprocess.run([sys.executable, *create], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -23,7 +23,7 @@ from signerd.confine import confine
 from signerd.custom import load_custom, run_boot
 from signerd.identity import load_identity
 from signerd.ledger import Ledger
-from signerd.passphrase import prompt_on_terminal, read_passphrase
+from signerd.passphrase import prompt_on_terminal, read_passphrase, take_from_environment
 from signerd.peers import Admission
 from signerd.policy.describe import describe_policy
 from signerd.policy.model import SignerTable
@@ -40,6 +40,8 @@ def now() -> int:
 
 def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> None:
     """The signer's life. Raises ``ConfigurationError`` for what keeps it from serving."""
+    environ = dict(os.environ)
+    take_from_environment(os.environ)  # before anything else looks, and before the operator's own code runs
     policy = load_policy(config)
     confine(allow_root=allow_root, log=_log)
     custom = load_custom(Path(policy.signer.custom))
@@ -48,12 +50,12 @@ def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> No
     admission = Admission.of(policy.signer.sign_users, policy.signer.admin_group)
     identity = load_identity(
         Path(policy.signer.identity or os.environ.get("SAPI_CA_PATH", "/var/lib/ca")),
-        lambda: read_passphrase(passphrase_file, os.environ, prompt_on_terminal()),
+        lambda: read_passphrase(passphrase_file, environ, prompt_on_terminal()),
         now(),
     )
     ledger = Ledger(Path(policy.signer.ledger))
     authority = Authority(identity, ledger, config, now(), make_serial=custom.make_serial)
-    del identity  # from here on the private key is the recorded key's alone
+    del identity, environ  # from here on the private key is the recorded key's alone
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())
     try:
         Server(authority, listeners, admission, now).run()
