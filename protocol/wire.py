@@ -25,8 +25,10 @@ from protocol.messages import OPERATIONS, Message
 
 FRAME_BYTES_MAX = 256 * 1024  # the largest message is a page of `list`; a CSR takes at most 64 KiB
 ID_MAX = 2**32 - 1
+DETAIL_MAX = 32 * 1024  # characters of a refusal's detail: 100 names of 253 characters, and what is wrong with each
 _HEADER = struct.Struct(">I")
 _CONTAINER_MAX = 4096  # items in one array or map: a page of 1,000 rows, with room
+_WHAT_MAX = 256  # characters of a WireError that may quote the peer: it goes to the log and back
 T = TypeVar("T", bound=Message)
 # What msgspec may take as it stands; anything else (a base64 string for bytes, say) is a wrong type.
 _NATIVE = (bytes,)
@@ -73,7 +75,10 @@ class FrameReader:
 
 
 def _frame(fields: dict[str, Any]) -> bytes:
-    body = pack(fields)
+    try:
+        body = pack(fields)
+    except (ValueError, OverflowError) as error:  # a lone surrogate, or an integer of more than 64 bits
+        raise WireError(f"a message that can't be encoded ({type(error).__name__})") from None
     if len(body) > FRAME_BYTES_MAX:
         raise WireError(f"a message of {len(body)} bytes does not fit into a frame")
     return _HEADER.pack(len(body)) + body
@@ -84,17 +89,18 @@ def _fields(message: Message) -> dict[str, Any]:
 
 
 def encode_request(op: str, request_id: int, message: Message) -> bytes:
-    """The frame of a request."""
+    """The frame of a request. Raises ``WireError`` for one that does not fit into a frame."""
     return _frame({"op": op, "id": request_id, **_fields(message)})
 
 
 def encode_reply(request_id: int, message: Message) -> bytes:
-    """The frame of an answer."""
+    """The frame of an answer. Raises ``WireError`` for one that does not fit into a frame."""
     return _frame({"id": request_id, "ok": True, **_fields(message)})
 
 
 def encode_refusal(request_id: int, code: ErrorCode, detail: str) -> bytes:
-    """The frame of a refusal."""
+    """The frame of a refusal; the detail is cut so that it always fits."""
+    detail = detail[:DETAIL_MAX].encode(errors="backslashreplace").decode()
     return _frame({"id": request_id, "ok": False, "error": str(code), "detail": detail})
 
 
@@ -131,8 +137,8 @@ def _take_id(fields: dict[str, Any]) -> int:
 def _convert(fields: dict[str, Any], wanted: type[T]) -> T:
     try:
         return msgspec.convert(fields, wanted, builtin_types=_NATIVE)
-    except msgspec.ValidationError as error:  # names the field, and quotes no value
-        raise WireError(str(error)) from None
+    except msgspec.ValidationError as error:  # names the field, and quotes no value, but an unknown field's name
+        raise WireError(str(error)[:_WHAT_MAX]) from None
 
 
 def pack(value: dict[str, Any]) -> bytes:
