@@ -55,7 +55,8 @@ def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> No
     )
     ledger = Ledger(Path(policy.signer.ledger))
     authority = Authority(identity, ledger, config, now(), make_serial=custom.make_serial)
-    del identity, environ  # from here on the private key is the recorded key's alone
+    del identity  # from here on the private key is the recorded key's alone
+    environ.clear()
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())
     try:
         Server(authority, listeners, admission, now).run()
