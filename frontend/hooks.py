@@ -7,15 +7,17 @@ postsign; see docs/hooks.md. Hooks run in the web process, in several threads at
 
 import datetime
 import hashlib
+import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import overload
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol import pem
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import EXTENSION_BYTES_MAX, EXTENSIONS_MAX, ExtensionWish
+from protocol.messages import EXTENSION_BYTES_MAX, EXTENSIONS_MAX, ExtensionWish, Oid
 
 # As OpenSSL prints them, and hence as ssl_api handed them to authorize.
 _LABELS: dict[type[x509.GeneralName], str] = {
@@ -76,7 +78,7 @@ class SubjectAltNames(Sequence[list[list[str]]]):
 
     A name is ``[label, value]`` with OpenSSL's labels: ``["DNS", "www.example.net"]``, ``["IP Address",
     "192.0.2.1"]``, ``["email", …]``, ``["URI", …]``. A common name that is not among them stands at the
-    end as a DNS name, for the certificate will carry it as one. Nothing is parsed before it is touched.
+    end, for the certificate will carry it as a name. Nothing is parsed before it is touched.
     """
 
     def __init__(self, csr_tuple: CsrTuple) -> None:
@@ -115,11 +117,19 @@ def _subject_alt_names(csr: x509.CertificateSigningRequest) -> list[list[list[st
     ]
     known = {value.lower() for names in extensions for _, value in names}
     common_names = [str(a.value) for a in csr.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-    if unnamed := [["DNS", name] for name in common_names if name.lower() not in known]:
+    if unnamed := [[_label(name), name] for name in common_names if name.lower() not in known]:
         if not extensions:
             extensions.append([])
         extensions[-1].extend(unnamed)
     return extensions
+
+
+def _label(common_name: str) -> str:
+    try:
+        ipaddress.ip_address(common_name)
+    except ValueError:
+        return _LABELS[x509.DNSName]
+    return _LABELS[x509.IPAddress]
 
 
 def _value(name: x509.GeneralName) -> str:
@@ -164,7 +174,8 @@ class CertificateDraft:
             oid, value = extension.oid, extension.public_bytes()
         if isinstance(oid, str):
             oid = x509.ObjectIdentifier(oid)
-        wish = ExtensionWish(oid=oid.dotted_string, value=bytes(value), critical=bool(critical))
+        dotted = msgspec.convert(oid.dotted_string, Oid)
+        wish = ExtensionWish(oid=dotted, value=bytes(value), critical=bool(critical))
         if any(other.oid == wish.oid for other in self._extensions):  # RFC 5280, 4.2: one of each
             raise ValueError(f"the extension {wish.oid} is there already")
         if len(self._extensions) == EXTENSIONS_MAX or len(wish.value) > EXTENSION_BYTES_MAX:

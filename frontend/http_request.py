@@ -172,10 +172,10 @@ def limited_text(text: str, where: str) -> str:
 
 def wants_pem_chain(environ: Environ) -> bool:
     """Whether Accept names application/pem-certificate-chain, and not to rule it out (q=0)."""
-    accept: str = environ.get("HTTP_ACCEPT", "")
+    accept: str = environ.get("HTTP_ACCEPT", "").lower()
     if "pem-certificate-chain" not in accept:
         return False
-    for item in accept.lower().split(","):
+    for item in accept.split(","):
         media_type, _, parameters = item.partition(";")
         if media_type.strip() == "application/pem-certificate-chain":
             return not re.fullmatch(r"q=0(\.0*)?", parameters.strip())

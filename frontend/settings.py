@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
+from protocol.errors import ConfigurationError
 from protocol.settings import read_toml
 
 TRUST_UNIX_PEER = "unix"
@@ -50,6 +52,14 @@ class FrontendSettings(Struct, frozen=True, forbid_unknown_fields=True):
                 ipaddress.ip_address(str(self.trusted_proxy))
             except ValueError:
                 raise ValueError('trusted_proxy: neither an IP address nor "unix"') from None
+
+    def override(self, *, listen: str | None, workers: int | None) -> "FrontendSettings":
+        """These settings with what the command line says instead. Raises ``ConfigurationError``."""
+        said = {"listen": listen, "workers": workers}
+        try:
+            return msgspec.structs.replace(self, **{key: value for key, value in said.items() if value is not None})
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
 
 
 def parse_address(text: str, key: str) -> Address:

@@ -1,21 +1,27 @@
-"""A real frontend process for tests, before whatever listens at a sign socket."""
+"""A real ``ca_frontend`` for tests, before whatever listens at a sign socket: a stub or a real signer.
+
+with Frontend(signer.path, hooks=HOOKS, threads=4) as frontend:
+    assert frontend.put_csr(csr).status == 200
+"""
 
 import contextlib
 import http.client
+import json
 import os
-import signal
+import re
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
+from tests.running import DEADLINE, ROOT, Daemon
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
+IMPORTS = """\
+import datetime
+from cryptography import x509
+from frontend.hooks import CertificateDraft, CsrNotAuthedError, SigningHooksBase
+"""
 
 
 class Response(NamedTuple):
@@ -25,56 +31,76 @@ class Response(NamedTuple):
     headers: http.client.HTTPMessage
     body: bytes
 
-    def json(self) -> dict[str, object]:
-        return msgspec.json.decode(self.body, type=dict[str, object])
+    def json(self) -> dict[str, Any]:
+        """The body, a JSON object."""
+        value = json.loads(self.body)
+        assert isinstance(value, dict)
+        return value
 
 
-class Frontend:
-    """A running ``ca_frontend``: ``host`` and ``port`` if it listens by TCP, else ``path``."""
+class Frontend(Daemon):
+    """``ca_frontend`` with these ``settings``, by TCP on a free port unless they say otherwise.
 
-    def __init__(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
-        self.process = process
-        self._log_path = log_path
-        self.url = ""
-        self.host, self.port, self.path = "", 0, ""
+    ``arguments``: more of its command line. ``hooks``: the text of ``sapi_custom_ca.api``, less its imports.
+    """
 
-    def log(self) -> str:
-        """What it has written to stderr."""
-        return self._log_path.read_bytes().decode("utf-8", "surrogateescape")
+    def __init__(
+        self,
+        sign_socket: Path | str,
+        *arguments: str,
+        hooks: str | None = None,
+        uid: int | None = None,
+        environ: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(uid=uid, environ=environ)
+        self._arguments = arguments
+        self.settings = {"listen": "127.0.0.1:0", "sign_socket": str(sign_socket), **settings}
+        self.modules = self.state / "modules"  # on the import path, for hooks
+        self.modules.mkdir()
+        self.environ.setdefault("PYTHONPATH", os.pathsep.join([str(ROOT), str(self.modules)]))
+        if hooks is not None:
+            self.write_module("sapi_custom_ca.api", IMPORTS + hooks)
 
-    def wait_for_log(self, text: str) -> str:
-        """The log, once ``text`` is in it."""
-        wait_until(lambda: text in self.log(), f"{text!r} in the log")
-        return self.log()
+    def write_module(self, name: str, text: str) -> Path:
+        """Puts a module where the frontend finds it."""
+        path = self.modules.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(text, encoding="utf-8")
+        return path
 
-    def learn_address(self) -> None:
-        wait_until(lambda: "listening at" in self.log() or self.process.poll() is not None, "listening")
-        assert self.process.poll() is None, self.log()
-        where = self.log().partition("listening at ")[2].split()[0]
-        self.learn_address_from(where)
+    def command(self) -> list[str]:
+        config = self.state / "frontend.toml"
+        # JSON's strings and numbers are TOML too.
+        config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in self.settings.items()))
+        return [sys.executable, "-W", "error", "-m", "frontend.serve", "--config", str(config), *self._arguments]
 
-    def learn_address_from(self, where: str) -> None:
-        if where.startswith("unix:"):
-            self.path = where.removeprefix("unix:")
-        else:
-            self.url = where
-            host, _, port = where.removeprefix("http://").rpartition(":")
-            self.host, self.port = host.strip("[]"), int(port)
+    def answers(self) -> bool:
+        return self.listening is not None and self.request("GET", "/ping").status == 200
+
+    @property
+    def listening(self) -> str | None:
+        """Where it said that it listens: "http://HOST:PORT" or "unix:PATH"."""
+        found = re.findall(r"listening at (\S+)", self.log)
+        return found[-1] if found else None
+
+    @property
+    def url(self) -> str:
+        assert self.listening is not None
+        assert self.listening.startswith("http://")
+        return self.listening
 
     def connect(self) -> socket.socket:
         """A connection to it, with a deadline for each answer."""
-        if self.path:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(PATIENCE)
-            connection.connect(self.path)
-            return connection
-        return socket.create_connection((self.host, self.port), timeout=PATIENCE)
+        assert self.listening is not None
+        return connect_to(self.listening)
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[http.client.HTTPConnection]:
+    def session(self, where: str | None = None) -> Iterator[http.client.HTTPConnection]:
         """A kept connection."""
-        connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
-        connection.sock = self.connect()
+        connection = http.client.HTTPConnection("localhost", timeout=DEADLINE)
+        connection.sock = self.connect() if where is None else connect_to(where)
         try:
             yield connection
         finally:
@@ -98,10 +124,16 @@ class Frontend:
             connection.sendall(data)
             return read_all(connection)
 
-    def stop(self) -> int:
-        """Ends it by SIGTERM and returns its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE * 2)
+
+def connect_to(where: str) -> socket.socket:
+    """A connection to "http://HOST:PORT" or "unix:PATH", with a deadline for each answer."""
+    if where.startswith("unix:"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(DEADLINE)
+        connection.connect(where.removeprefix("unix:"))
+        return connection
+    host, _, port = where.removeprefix("http://").rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=DEADLINE)
 
 
 def ask(
@@ -125,71 +157,12 @@ def read_all(connection: socket.socket) -> bytes:
     return received
 
 
-def wait_until(condition: object, what: str, patience: float = PATIENCE) -> None:
-    """Returns once ``condition()`` holds; fails if it does not in time."""
-    assert callable(condition)
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def running_frontend(
-    directory: Path,
-    sign_socket: Path,
-    *arguments: str,
-    python_path: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    **settings: object,
-) -> Iterator[Frontend]:
-    """A frontend with these settings, by TCP on a free port unless they say otherwise; ended at the end.
-
-    ``python_path``: where the operator's hooks lie.
-    """
-    with started_frontend(
-        directory, sign_socket, *arguments, python_path=python_path, environ=environ, **settings
-    ) as frontend:
-        frontend.learn_address()
-        wait_until(lambda: frontend.request("GET", "/ping").status == 200, "an answer")
-        yield frontend
-
-
-@contextlib.contextmanager
-def started_frontend(
-    directory: Path,
-    sign_socket: Path,
-    *arguments: str,
-    python_path: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    **settings: object,
-) -> Iterator[Frontend]:
-    """The same, without waiting for it to serve: it may refuse to start."""
-    table = {"listen": "127.0.0.1:0", "sign_socket": str(sign_socket), **settings}
-    config, log_path = directory / "frontend.toml", directory / "frontend.log"
-    config.write_bytes(_toml(table))
-    paths = [str(ROOT), *([str(python_path)] if python_path else [])]
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "frontend.serve", "--config", config, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=directory,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(paths), **(environ or {})},
-        )
-    try:
-        yield Frontend(process, log_path)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        try:
-            process.wait(PATIENCE * 2)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _toml(table: Mapping[str, object]) -> bytes:
-    # Strings and integers are written alike in JSON and TOML.
-    return b"".join(b"%s = %s\n" % (key.encode(), msgspec.json.encode(value)) for key, value in table.items())
+def assert_problem(response: Response, status: int, code: str, detail: str = "") -> None:
+    """The response is a problem (RFC 9457) with this status and code, and ``detail`` in its detail."""
+    assert response.status == status, response
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == {"type", "title", "status", "detail", "code"}
+    assert (problem["status"], problem["code"]) == (status, code), problem
+    assert detail in problem["detail"], problem
+    assert "Traceback" not in response.body.decode()

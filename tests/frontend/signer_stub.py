@@ -6,6 +6,7 @@ It signs with a throw-away key and checks nothing: no test may conclude from it 
 import contextlib
 import datetime
 import hashlib
+import shutil
 import socket
 import threading
 import time
@@ -22,6 +23,8 @@ from protocol.errors import ErrorCode, Refused
 from protocol.messages import (
     CheckReply,
     CheckRequest,
+    CrlReply,
+    CrlRequest,
     DescribeReply,
     DescribeRequest,
     HelloReply,
@@ -29,12 +32,19 @@ from protocol.messages import (
     IssueReply,
     IssueRequest,
     Message,
+    OcspReply,
+    OcspRequest,
+    RevokeOwnReply,
+    RevokeOwnRequest,
     Rule,
 )
 from protocol.wire import FrameReader, decode_request, encode_refusal, encode_reply
+from tests.running import DEADLINE, short_directory
 
 NOT_BEFORE = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 NOT_AFTER = datetime.datetime(2034, 1, 1, tzinfo=datetime.UTC)
+THIS_UPDATE = int(time.time())
+NEXT_UPDATE = THIS_UPDATE + 86_400
 
 
 def _name(common_name: str) -> x509.Name:
@@ -54,15 +64,13 @@ def _certify(subject: str, key: Any, issuer: str, issuer_key: Any, serial: int) 
 
 
 class SignerStub:
-    """Listens at ``path`` until closed. ``asked`` holds the requests; ``refuse_with``, ``delay`` (seconds)
-    and ``state`` change the answers; ``closes_after_reading`` ends connections instead of answering."""
+    """Listens at ``path`` until closed. ``asked`` holds the requests; ``refuse_with``, ``state``, ``check_reply``
+    and ``ocsp_reply`` change the answers; while ``go_on`` is cleared, requests to issue wait for theirs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.asked: list[Message] = []
-        self.refuse_with: Refused | None = None
-        self.delay = 0.0
-        self.state = "ready"
+        self.go_on = threading.Event()
+        self.reset()
         root_key = ec.generate_private_key(ec.SECP256R1())
         self._key = ec.generate_private_key(ec.SECP256R1())
         root = _certify("root", root_key.public_key(), "root", root_key, 1)
@@ -73,12 +81,24 @@ class SignerStub:
             DescribeRequest: self._describe,
             IssueRequest: self._issue,
             CheckRequest: self._check,
+            CrlRequest: lambda request: CrlReply(crl=b"crl", this_update=THIS_UPDATE, next_update=NEXT_UPDATE),
+            OcspRequest: lambda request: self.ocsp_reply,
+            RevokeOwnRequest: lambda request: RevokeOwnReply(revoked_at=THIS_UPDATE),
         }
         self._connections: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(100)
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def reset(self) -> None:
+        """Forgets what it was asked, and answers as in the beginning."""
+        self.asked: list[Message] = []
+        self.refuse_with: Refused | None = None
+        self.go_on.set()
+        self.state = "ready"
+        self.check_reply: CheckReply | None = None
+        self.ocsp_reply = OcspReply(response=b"ocsp", this_update=THIS_UPDATE, next_update=NEXT_UPDATE)
 
     def close(self) -> None:
         """Ends the listener and all connections, as a signer that went away."""
@@ -87,6 +107,10 @@ class SignerStub:
             with contextlib.suppress(OSError):
                 open_socket.shutdown(socket.SHUT_RDWR)
             open_socket.close()
+
+    def issue_requests(self) -> list[IssueRequest]:
+        """What it was asked to issue (or, for a dry run, to check)."""
+        return [request for request in self.asked if isinstance(request, IssueRequest)]
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -108,7 +132,7 @@ class SignerStub:
         if op != "hello":
             self.asked.append(request)
         if op in {"issue", "check"}:
-            time.sleep(self.delay)
+            self.go_on.wait(DEADLINE)
             if self.refuse_with is not None:
                 return encode_refusal(request_id, self.refuse_with.code, self.refuse_with.detail)
         try:
@@ -143,7 +167,7 @@ class SignerStub:
         )
 
     def _check(self, request: CheckRequest) -> CheckReply:
-        return CheckReply(
+        return self.check_reply or CheckReply(
             allowed=True,
             rules=(Rule(rule="names", ok=True, detail="every name is allowed"),),
             to_be_signed=self._certificate(request).tbs_certificate_bytes,
@@ -151,13 +175,15 @@ class SignerStub:
 
 
 @contextlib.contextmanager
-def signer_stub(directory: Path) -> Iterator[SignerStub]:
-    """A stub that listens at ``directory``/sign.sock."""
+def signer_stub() -> Iterator[SignerStub]:
+    """A stub that listens in a directory of its own."""
+    directory = short_directory()
     stub = SignerStub(directory / "sign.sock")
     try:
         yield stub
     finally:
         stub.close()
+        shutil.rmtree(directory)
 
 
 def make_csr(
