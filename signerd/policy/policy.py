@@ -1,15 +1,19 @@
 """The policy in force: signerd.toml, checked and compiled. Immutable, so that a request keeps the one
 that it started under, and a reload is whole or not at all."""
 
+import contextlib
+import dataclasses
+import functools
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from cryptography import x509
 
 from protocol.durations import parse_duration
 from protocol.errors import ConfigurationError
@@ -18,12 +22,15 @@ from signerd.files import refuse_unless_guarded
 from signerd.policy.model import KEY_TYPES, ClientTable, NamesTable, PolicyFile, ProfileTable, SignerTable
 from signerd.policy.names import NameRules
 from signerd.policy.quota import Quota
+from signerd.policy.spelling import uri
 
 T = TypeVar("T")
 
 DEFAULT_PROFILE = "server"
 LIFETIME_MIN = 120  # seconds: notBefore lies a minute back, and a minute must be left
-_MAC_KEY_BYTES_MIN = 16
+LIFETIME_MAX = 100 * 365 * 86_400  # seconds: more is a slip of the pen
+_MAC_KEY_BYTES_MIN, _MAC_KEY_BYTES_MAX = 16, 4096
+_KINDS = ("dns", "ip", "email", "uri")
 
 EXTENDED_KEY_USAGES = {  # RFC 5280, 4.2.1.12
     "serverAuth": "1.3.6.1.5.5.7.3.1",
@@ -81,7 +88,8 @@ class Client:
     profiles: tuple[str, ...]  # empty: any
     names: NameRules | None
     quota: Quota | None
-    mac_key: bytes | None
+    mac_key: bytes | None = field(repr=False)
+    mac_key_file: str | None
     renew_with_key: bool
 
 
@@ -95,7 +103,7 @@ class Policy:
     quota_per_client: Quota | None
     quota_total: Quota | None
     freeze_above: Quota | None
-    hash: bytes  # SHA-256 over the tables as they were read, defaults and all
+    hash: bytes  # SHA-256 over all that stands above
 
 
 def load_policy(path: Path) -> Policy:
@@ -109,105 +117,170 @@ def compile_policy(file: PolicyFile, *, source: str) -> Policy:
     default = DEFAULT_PROFILE if DEFAULT_PROFILE in tables else next(iter(tables))
     in_order = {default: tables[default], **tables}
     try:
-        profiles = {name: _named(f"profile.{name}", _compile_profile, name, table) for name, table in in_order.items()}
+        profiles = {name: _at(f"profile.{name}", _compile_profile, name, table) for name, table in in_order.items()}
         clients = {
-            name: _named(f"client.{name}", _compile_client, name, table, profiles)
-            for name, table in file.client.items()
+            name: _at(f"client.{name}", _compile_client, name, table, profiles) for name, table in file.client.items()
         }
         per_client, total, freeze_above = (
-            _named(f"quota.{key}", _quota, getattr(file.quota, key)) for key in ("per_client", "total", "freeze_above")
+            _at(f"quota.{key}", _quota, getattr(file.quota, key)) for key in ("per_client", "total", "freeze_above")
         )
-        _named("signer.base_url", _check_base_url, file.signer.base_url)
-    except ValueError as error:
-        raise ConfigurationError(f"{source}: {error}") from None
-    digest = hashlib.sha256(msgspec.json.encode(file, order="sorted")).digest()
-    return Policy(file.signer, profiles, clients, per_client, total, freeze_above, digest)
+        _at("signer.base_url", _check_base_url, file.signer.base_url)
+        _at("signer.sign_users", _check_not_empty, file.signer.sign_users, "would let nobody ask")
+    except _Mistake as mistake:
+        raise ConfigurationError(f"{source}: {mistake}") from None
+    policy = Policy(file.signer, profiles, clients, per_client, total, freeze_above, b"")
+    return dataclasses.replace(policy, hash=_hash(policy))
 
 
-def _named(path: str, compile_: Callable[..., T], *arguments: object) -> T:
+class _Mistake(ValueError):
+    """What is wrong, and the path of the key that is wrong."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+        self.what = what
+
+
+def _at(path: str, compile_: Callable[..., T], *arguments: object) -> T:
+    """What ``compile_`` makes. Its mistakes lie at ``path``, or where they say, from there on."""
     try:
         return compile_(*arguments)
+    except _Mistake as mistake:
+        raise _Mistake(f"{path}.{mistake.path}", mistake.what) from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise _Mistake(path, str(error)) from None
+
+
+def _hash(policy: Policy) -> bytes:
+    """SHA-256 over what the policy means, whatever words and order the file has for it."""
+    # A MAC key counts by its file's path: a hash that many may see would let a weak key be guessed.
+    clients = {name: dataclasses.replace(client, mac_key=None) for name, client in policy.clients.items()}
+    meaning = dataclasses.replace(policy, clients=clients), next(iter(policy.profiles))
+    return hashlib.sha256(msgspec.json.encode(meaning, order="deterministic", enc_hook=str)).digest()
 
 
 def _compile_profile(name: str, table: ProfileTable) -> Profile:
     if not re.fullmatch("[A-Za-z0-9_-]{1,64}", name):
         raise ValueError("a profile's name is 1 to 64 of A-Z, a-z, 0-9, _ and -")
-    lifetime, longest = (parse_duration(text, "d") for text in (table.lifetime, table.lifetime_max))
-    if not LIFETIME_MIN <= lifetime <= longest:
-        raise ValueError(f"lifetime {table.lifetime} is not between {LIFETIME_MIN} s and lifetime_max")
-    for key_type in table.key_types:
-        if key_type not in KEY_TYPES:
-            raise ValueError(f"key_types: {key_type!r} is none of {', '.join(KEY_TYPES)}")
-    for attribute in table.subject:
-        if attribute not in SUBJECT_ATTRIBUTES:
-            raise ValueError(f"subject: {attribute!r} is none of {', '.join(SUBJECT_ATTRIBUTES)}")
-    for oid in table.extra_extensions:
-        _check_extra_extension(oid)
-    if not table.extended_key_usage:
-        raise ValueError("extended_key_usage: empty would mean any usage (RFC 5280, 4.2.1.12)")
+    longest = _at("lifetime_max", _lifetime, table.lifetime_max, LIFETIME_MAX)
     return Profile(
         name,
-        lifetime,
+        _at("lifetime", _lifetime, table.lifetime, longest),
         longest,
-        tuple(_extended_key_usage(text) for text in table.extended_key_usage),
-        frozenset(table.key_types),
-        frozenset(table.extra_extensions),
-        frozenset(table.subject),
-        None if table.names is None else _name_rules(table.names),
-        _quota(table.quota),
+        _at("extended_key_usage", _extended_key_usage, table.extended_key_usage),
+        _at("key_types", _key_types, table.key_types),
+        _at("extra_extensions", _extra_extensions, table.extra_extensions),
+        _at("subject", _each_of, table.subject, SUBJECT_ATTRIBUTES),
+        None if table.names is None else _at("names", _name_rules, table.names),
+        _at("quota", _quota, table.quota),
     )
 
 
-def _extended_key_usage(text: str) -> str:
-    oid = EXTENDED_KEY_USAGES.get(text, text)
-    if oid in _FORBIDDEN_USAGES or text in _FORBIDDEN_USAGES.values():
-        raise ValueError(f"extended_key_usage: no leaf may have {_FORBIDDEN_USAGES.get(oid, text)}")
-    if not _OID.fullmatch(oid):
-        raise ValueError(f"extended_key_usage: {text!r} is no OID and none of {', '.join(EXTENDED_KEY_USAGES)}")
-    return oid
+def _lifetime(text: str, longest: int) -> int:
+    seconds = parse_duration(text, "d")
+    if not LIFETIME_MIN <= seconds <= longest:
+        raise ValueError(f"{text} is not between {LIFETIME_MIN} s and {longest // 86_400} d ({longest} s)")
+    return seconds
 
 
-def _check_extra_extension(oid: str) -> None:
-    if not _OID.fullmatch(oid):
-        raise ValueError(f"extra_extensions: {oid!r} is no OID")
-    if oid in _OWN_EXTENSIONS:
-        raise ValueError(f"extra_extensions: {oid} ({_OWN_EXTENSIONS[oid]}) is the signer's own to make")
+def _check_not_empty(values: Sequence[str], consequence: str) -> None:
+    if not values:
+        raise ValueError(f"empty {consequence}")
+
+
+def _each_of(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    return frozenset(values)
+
+
+def _key_types(values: Sequence[str]) -> frozenset[str]:
+    _check_not_empty(values, "would allow no key")
+    return _each_of(values, KEY_TYPES)
+
+
+def _extended_key_usage(values: Sequence[str]) -> tuple[str, ...]:
+    _check_not_empty(values, "would mean any usage (RFC 5280, 4.2.1.12)")
+    oids = tuple(EXTENDED_KEY_USAGES.get(text, text) for text in values)
+    for oid in oids:
+        if oid in _FORBIDDEN_USAGES or oid in _FORBIDDEN_USAGES.values():
+            raise ValueError(f"no leaf may have {_FORBIDDEN_USAGES.get(oid, oid)}")
+        _check_oid(oid, f" and none of {', '.join(EXTENDED_KEY_USAGES)}")
+    if len(set(oids)) < len(oids):
+        raise ValueError("the same usage is there twice")
+    return oids
+
+
+def _extra_extensions(oids: Sequence[str]) -> frozenset[str]:
+    for oid in oids:
+        _check_oid(oid)
+        if oid in _OWN_EXTENSIONS:
+            raise ValueError(f"{oid} ({_OWN_EXTENSIONS[oid]}) is the signer's own to make")
+    return frozenset(oids)
+
+
+def _check_oid(text: str, and_none_of: str = "") -> None:
+    # The library knows the range of the first two arcs: 1.45.29.19 would be encoded as 2.5.29.19.
+    with contextlib.suppress(ValueError):
+        if _OID.fullmatch(text) and x509.ObjectIdentifier(text).dotted_string == text:
+            return
+    raise ValueError(f"{text!r} is no OID{and_none_of}")
 
 
 def _name_rules(table: NamesTable) -> NameRules:
-    return NameRules.compile(**{key: getattr(table, key) for key in table.__struct_fields__})
+    patterns = {key: getattr(table, key) for key in table.__struct_fields__ if key != "wildcards"}
+    _check_patterns(patterns, [patterns[kind] for kind in _KINDS])
+    return NameRules.compile(**patterns, wildcards=table.wildcards)
+
+
+def _check_patterns(patterns: Mapping[str, Sequence[str]], allowing: Sequence[Sequence[str]]) -> None:
+    for key, values in patterns.items():
+        _at(key, functools.partial(NameRules.compile, **{key: values}))  # type: ignore[arg-type] # never wildcards
+    if not any(allowing):
+        raise ValueError("allows no name at all: with such a table only what its patterns name is allowed")
 
 
 def _compile_client(name: str, table: ClientTable, profiles: Mapping[str, Profile]) -> Client:
     if not re.fullmatch("[A-Za-z0-9]{1,128}", name):
         raise ValueError("a client id is 1 to 128 of A-Z, a-z and 0-9")
-    for profile in table.profiles or ():
-        if profile not in profiles:
-            raise ValueError(f"profiles: there is no profile {profile!r}")
-    if table.profiles == ():
-        raise ValueError("profiles: empty would allow none")
-    kinds = {kind: getattr(table, kind) for kind in ("dns", "ip", "email", "uri")}
-    narrowed = {kind: patterns for kind, patterns in kinds.items() if patterns is not None}
     return Client(
-        table.profiles or (),
-        NameRules.compile(**narrowed, wildcards=True) if narrowed else None,  # the profile decides on those
-        _quota(table.quota),
-        None if table.mac_key_file is None else _mac_key(Path(table.mac_key_file)),
+        () if table.profiles is None else _at("profiles", _profile_names, table.profiles, profiles),
+        _client_names({kind: getattr(table, kind) for kind in _KINDS}),
+        _at("quota", _quota, table.quota),
+        None if table.mac_key_file is None else _at("mac_key_file", _mac_key, Path(table.mac_key_file)),
+        table.mac_key_file,
         table.renew_with_key,
     )
+
+
+def _profile_names(names: tuple[str, ...], profiles: Mapping[str, Profile]) -> tuple[str, ...]:
+    _check_not_empty(names, "would allow none")
+    for name in names:
+        if name not in profiles:
+            raise ValueError(f"there is no profile {name!r}")
+    return names
+
+
+def _client_names(patterns: Mapping[str, Sequence[str] | None]) -> NameRules | None:
+    narrowed = {kind: values for kind, values in patterns.items() if values is not None}
+    if not narrowed:
+        return None
+    _check_patterns(narrowed, list(narrowed.values()))
+    return NameRules.compile(**narrowed, wildcards=True)  # the profile decides on wildcards
 
 
 def _mac_key(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             refuse_unless_guarded(path, os.fstat(file.fileno()), secret=True)
-            key = file.read(4096).rstrip(b"\r\n")
+            key = file.read(_MAC_KEY_BYTES_MAX + 1).rstrip(b"\r\n")
     except OSError as error:
-        raise ValueError(f"mac_key_file: {path}: {error.strerror}") from None
-    if len(key) < _MAC_KEY_BYTES_MIN:
-        raise ValueError(f"mac_key_file: {path}: a key has at least {_MAC_KEY_BYTES_MIN} bytes")
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    if not _MAC_KEY_BYTES_MIN <= len(key) <= _MAC_KEY_BYTES_MAX:
+        raise ValueError(f"{path}: a key has {_MAC_KEY_BYTES_MIN} to {_MAC_KEY_BYTES_MAX} bytes")
     return key
 
 
@@ -217,7 +290,5 @@ def _quota(text: str | None) -> Quota | None:
 
 def _check_base_url(url: str | None) -> None:
     # Plain HTTP: fetching a CRL over TLS would need a certificate check, hence a CRL (RFC 5280, 8).
-    if url is not None and not re.fullmatch(
-        r"http://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?", url
-    ):
+    if url is not None and (url.endswith("/") or "?" in url or uri(url).scheme != "http"):
         raise ValueError(f"{url!r} is not http://HOST[:PORT][/PATH], without a slash at the end")
