@@ -49,8 +49,9 @@ class Connection:
 
     @property
     def wants(self) -> int:
-        """The events that it waits for: input, unless more than a frame is held; output, if any is unsent."""
-        read = not self.ended and self._reader.buffered <= FRAME_BYTES_MAX
+        """The events that it waits for: input, unless enough of it is held; output, if any is unsent."""
+        enough = _RECEIVE_BYTES if self.busy else FRAME_BYTES_MAX
+        read = not self.ended and self._reader.buffered <= enough
         return (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if self._unsent else 0)
 
     def shut(self) -> None:

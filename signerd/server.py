@@ -20,7 +20,7 @@ from typing import NamedTuple, cast
 
 from protocol.daemon import notify, watchdog_seconds
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from protocol.messages import OPERATIONS, IssueRequest, Message, Socket
+from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueRequest, Message, Socket
 from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
 from signerd import issuance
 from signerd.authority import Authority
@@ -32,9 +32,10 @@ _log = logging.getLogger(__name__)
 
 BATCH_MAX = 16  # requests answered in a round: more would only make the first of them wait
 CONNECTIONS_MAX = {Socket.SIGN: 512, Socket.ADMIN: 32}  # below the usual limit of 1,024 descriptors
-_TICK_SECONDS = 1.0  # how late a deadline may be noticed
+_LOOK_SECONDS = 1.0  # how late a deadline may be noticed
 _QUIET_SECONDS = 0.1  # without requests, until what waits for the next commit is committed by itself
 _DRAIN_SECONDS = 10.0  # at the end, for replies to be taken
+_INTERNAL = "an internal error; the signer's log says more"
 
 
 class Work(NamedTuple):
@@ -65,7 +66,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._signals, self._wake = socket.socketpair()
         self._stop_at: float | None = None
-        self._next_tick = self._next_watchdog = 0.0
+        self._next_look = self._next_watchdog = 0.0
         self._watchdog_seconds = watchdog_seconds() or float("inf")
 
     def run(self) -> None:
@@ -79,6 +80,9 @@ class Server:
             self._round()
         for connection in list(self._connections):
             self._drop(connection)
+        signal.set_wakeup_fd(-1)
+        for end in (self._selector, self._signals, self._wake):
+            end.close()
 
     def _round(self) -> None:
         ready = self._selector.select(0 if self._queue else _QUIET_SECONDS)
@@ -90,12 +94,10 @@ class Server:
                     self._accept(where)
                 case _:
                     self._handle_signals()
+        self._tick(time.monotonic())  # what had come in time has been read by now, however long a round takes
         self._answer([self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))])
         if not ready:
             self._commit_what_waits()
-        if (moment := time.monotonic()) >= self._next_tick:
-            self._next_tick = moment + _TICK_SECONDS
-            self._tick(moment)
 
     # --- connections ----------------------------------------------------------------------------
 
@@ -109,23 +111,29 @@ class Server:
         if not self._admission.allows(where, peer):
             _log.warning("audit: uid %d may not connect to %s.sock", uid, where.value)
             peer.close()
-            return
-        self._make_room(where)
-        connection = Connection(peer, where, uid)
-        self._connections.add(connection)
-        self._watch(connection)
+        elif not self._make_room(where):
+            _log.warning("audit: uid %d has no room on %s.sock: each connection is busy", uid, where.value)
+            peer.close()
+        else:
+            connection = Connection(peer, where, uid)
+            self._connections.add(connection)
+            self._watch(connection)
 
-    def _make_room(self, where: Socket) -> None:
-        """At the limit, ends the connection that was idle for longest, else the one that is half way."""
+    def _make_room(self, where: Socket) -> bool:
+        """At the limit, ends the connection that was idle for longest, else the one that is half way.
+
+        Says whether there is room: not while every connection has a request under way.
+        """
         others = [connection for connection in self._connections if connection.where is where]
         if len(others) < CONNECTIONS_MAX[where]:
-            return
+            return True
         oldest = min(others, key=lambda one: (one.busy, not one.idle, one.last_active))
-        _log.warning("%s.sock has %d connections: the oldest makes room", where.value, len(others))
-        oldest.shut()
-        self._serve(oldest, selectors.EVENT_READ)
         if not oldest.busy:
-            self._drop(oldest)
+            _log.warning("%s.sock has %d connections: the oldest makes room", where.value, len(others))
+            oldest.shut()
+        while oldest in self._connections and not oldest.busy:  # what had arrived is answered
+            self._serve(oldest, selectors.EVENT_READ)
+        return oldest not in self._connections
 
     def _serve(self, connection: Connection, ready: int) -> None:
         """Moves a connection on, whichever way it is ready."""
@@ -157,9 +165,12 @@ class Server:
         op, request_id, request = decode_request(frame)
         if connection.where not in OPERATIONS[op].sockets:
             raise WireError(f"operation {op} is not for this socket")
-        if not connection.greeted and op != "hello":
+        if isinstance(request, HelloRequest):
+            if request.version != PROTOCOL_VERSION:
+                raise WireError(f"protocol {request.version}; this signer speaks {PROTOCOL_VERSION}")
+            connection.greeted = True
+        elif not connection.greeted:
             raise WireError("the first request is no hello")
-        connection.greeted = True
         self._queue.append(Work(connection, request_id, op, request))
 
     def _violation(self, connection: Connection, what: str) -> None:
@@ -208,16 +219,11 @@ class Server:
             return refusal
         except Exception:
             _log.exception("answering %s to %s", work.op, work.connection)
-            return Refused(ErrorCode.INTERNAL, "an internal error; the signer's log says more")
+            return Refused(ErrorCode.INTERNAL, _INTERNAL)
 
     def _reply(self, work: Work, answer: Message | Refused) -> None:
-        if isinstance(answer, Refused):
-            _log.info("refused %s to %s: %s", work.op, work.connection, answer)
-            frame = encode_refusal(work.request_id, answer.code, answer.detail)
-        else:
-            frame = encode_reply(work.request_id, answer)
         try:
-            work.connection.send(frame)
+            work.connection.send(_frame(work, answer))
         except OSError:
             self._drop(work.connection)
         else:
@@ -230,13 +236,15 @@ class Server:
             self._authority.ledger.commit()
 
     def _tick(self, moment: float) -> None:
-        for connection in list(self._connections):
-            if connection.deadline is not None and connection.deadline < moment:
-                _log.warning("audit: %s was too slow", connection)
-                self._drop(connection)
         if moment >= self._next_watchdog:
-            notify("WATCHDOG=1")
             self._next_watchdog = moment + self._watchdog_seconds
+            notify("WATCHDOG=1")
+        if moment >= self._next_look:
+            self._next_look = moment + _LOOK_SECONDS
+            for connection in list(self._connections):
+                if connection.deadline is not None and connection.deadline < moment:
+                    _log.warning("audit: %s was too slow", connection)
+                    self._drop(connection)
 
     def _catch_signals(self) -> None:
         """Has signals wake the loop: they are handled between requests, never in one."""
@@ -260,6 +268,8 @@ class Server:
             self._authority.reload(self._now())
         except (ConfigurationError, Refused) as error:
             _log.error("not reloaded, the policy before stays in force: %s", error)
+        except Exception:
+            _log.exception("not reloaded, the policy before stays in force")
         notify("READY=1")
 
     def _stop(self) -> None:
@@ -271,3 +281,14 @@ class Server:
             listener.close()
         for connection in self._connections:
             connection.shut()
+
+
+def _frame(work: Work, answer: Message | Refused) -> bytes:
+    if not isinstance(answer, Refused):
+        try:
+            return encode_reply(work.request_id, answer)
+        except WireError as error:  # it doesn't fit, say: our fault, and no reason to end
+            _log.error("answering %s to %s: %s", work.op, work.connection, error)
+            answer = Refused(ErrorCode.INTERNAL, _INTERNAL)
+    _log.info("refused %s to %s: %s", work.op, work.connection, answer)
+    return encode_refusal(work.request_id, answer.code, answer.detail)
