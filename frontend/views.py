@@ -13,10 +13,10 @@ import msgspec
 from cryptography import x509
 
 from frontend import http_request, metrics, pipeline
-from frontend.certificate_text import describe_to_be_signed
 from frontend.hook_loader import MakeHooks
 from frontend.problems import HttpRefused
 from protocol import pem
+from protocol.certificate_text import describe_to_be_signed
 from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CheckRequest, IssueReply
