@@ -22,6 +22,9 @@ def printable(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
+    """One record, one line; a traceback follows in lines that are indented, so that no text in it passes for
+    a record of its own."""
+
     def __init__(self, journal: bool) -> None:
         super().__init__("%(name)s: %(message)s" if journal else "%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._journal = journal
@@ -29,8 +32,9 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record = logging.makeLogRecord(record.__dict__)
         record.msg, record.args = printable(record.getMessage()), None
-        text = super().format(record).translate(_ESCAPES_BUT_NEWLINE)  # a traceback keeps its lines
-        return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}" if self._journal else text
+        first, *traceback = super().format(record).translate(_ESCAPES_BUT_NEWLINE).split("\n")
+        priority = f"<{_PRIORITIES.get(record.levelno, 6)}>" if self._journal else ""  # it ends with the line
+        return "\n".join([priority + first, *(f"{priority}  {line}" for line in traceback)])
 
 
 def configure_logging(*, debug: bool | None = None, environ: Any = os.environ) -> None:

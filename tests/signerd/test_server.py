@@ -200,7 +200,7 @@ from signerd import __main__
 from signerd.operations import ANSWERS
 
 def fault(authority, request, asker, now):
-    raise KeyError(f"/a/path and a secret, with a newline\\n2026-01-01 INFO forged: {request}")
+    raise RuntimeError(f"/a/path and a secret, with a newline\\n1999-12-31 INFO forged: {request}")
 
 ANSWERS["check"] = fault
 ANSWERS["crl"] = lambda *_: CrlReply(crl=bytes(300_000), this_update=0, next_update=0)
@@ -232,3 +232,4 @@ def test_a_fault_inside_an_operation_is_answered_with_internal_and_the_daemon_li
                 reply = peer.ask(op, **required_fields(op))
                 assert (reply["ok"], reply["error"]) == (False, "internal")
             assert peer.ask("describe")["ok"] is True
+        assert not [line for line in signer.log.splitlines() if line.startswith("1999-12-31")]
