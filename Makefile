@@ -11,10 +11,10 @@ FLOORS := .venv-floors
 # What a person adds: make run ARGS='--listen 127.0.0.1:9000', make test ARGS='tests/protocol -k frame'
 ARGS ?=
 
-.PHONY: help run test lint floors venv pins clean
+.PHONY: help run test lint floors venv pins clean install uninstall deb system-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## set up, then a CA in ./ca-dev, in the foreground until Ctrl-C
 	@tools/packages python run
@@ -48,3 +48,21 @@ pins: ## make requirements.txt anew: newest versions, by hash, for deployments
 clean: ## remove what the targets made; ./ca-dev, which is somebody's CA, stays
 	rm -rf $(VENV) $(FLOORS) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# --- Deployment: what packaging/ and tests/system do ------------------------------------------------
+# DESTDIR=, PREFIX=, LIBDIR=, UNITDIR=, PYTHON= on the command line reach packaging/install, which explains them.
+install: ## for production: /opt/signerd, commands, units, man pages (DESTDIR=, PREFIX=)
+	@tools/packages python
+	@packaging/install
+
+uninstall: ## take away what install put there; the CA itself stays
+	@packaging/uninstall
+
+deb: ## dist/signerd_VERSION_ARCH.deb: the same as a Debian package
+	@tools/packages python
+	@packaging/deb/build
+
+system-test: ## the tests of tests/system alone: units, sandboxes, restarts, under a booted systemd
+	@tools/packages python run test
+	@tools/venv $(VENV) newest
+	$(BIN)/pytest tests/system $(ARGS)
