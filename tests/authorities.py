@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CheckReply, IssueReply, IssueRequest
 from signerd import issuance
-from signerd.authority import Authority, random_serial
+from signerd.authority import Authority
 from signerd.identity import Identity
 from signerd.issuance import Asker
 from signerd.key import CaPrivateKey
@@ -46,7 +46,7 @@ class LocalAuthority:
         certificate: x509.Certificate | None = None,
         signer: str = "",
         now: int = NOW,
-        make_serial: Callable[[], int] = random_serial,
+        make_serial: Callable[[], int] | None = None,
     ) -> None:
         self.config = directory / "signerd.toml"
         self.ledger_path = directory / "ledger.db"

@@ -42,13 +42,19 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = _lock(path)
-        try:
-            self._db = _connect(path)
-            self.head = self._checked_head()
-        except sqlite3.Error as error:
-            raise ConfigurationError(f"{path}: not a usable ledger: {error}") from None
         self._failure: str | None = None
+        with contextlib.ExitStack() as undo:
+            self._lock = _lock(path)
+            undo.callback(os.close, self._lock)
+            try:
+                # check_same_thread stays on: the event loop's thread is the only one that touches it.
+                self._db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+                undo.callback(self._db.close)
+                _prepare(self._db, path)
+                self.head = self._checked_head()
+            except sqlite3.Error as error:
+                raise ConfigurationError(f"{path}: not a usable ledger: {error}") from None
+            undo.pop_all()
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -143,8 +149,10 @@ class Ledger:
         low, high = 1, self.head.seq + 1
         while low < high:  # the times never fall
             middle = (low + high) // 2
-            (found,) = self.query("SELECT time FROM entries WHERE seq = ?", middle).fetchone()
-            low, high = (low, middle) if found > time else (middle + 1, high)
+            # Or the next one, should it be missing: `ca_admin verify` is what complains of that.
+            sql = "SELECT seq, time FROM entries WHERE seq >= ? ORDER BY seq LIMIT 1"
+            seq, found = self.query(sql, middle).fetchone()
+            low, high = (low, middle) if found > time else (seq + 1, high)
         return low
 
     def state(self, name: str) -> str | None:
@@ -159,9 +167,7 @@ class Ledger:
         ).fetchall()[::-1]
         if not rows:
             return GENESIS
-        before = GENESIS
-        if rows[0][0] != 1:
-            before = Entry(*rows.pop(0)).head
+        before = Entry(*rows.pop(0)).head if len(rows) > _TAIL else GENESIS
         for row in rows:
             if (problem := problem_with(before, row)) is not None:
                 raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
@@ -183,19 +189,17 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # check_same_thread stays on: the event loop's thread is the only one that touches it.
-    db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # an fsync of the write-ahead log at each commit
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA trusted_schema = OFF")
     found, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
     if not empty and (found, version) != (_APPLICATION_ID, _FORMAT):
         raise ConfigurationError(f"{path} is no ledger of this version of signerd")
+    # Not before that: it writes to the file, which may be somebody else's.
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # an fsync of the write-ahead log at each commit
     if empty:
         db.executescript(
             f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_FORMAT};"
             f"{_ENTRIES}{index.SCHEMA} COMMIT;"
         )
-    return db
