@@ -12,8 +12,9 @@ import re
 from cryptography import x509
 
 from signerd.certificate import key_identifier_of
-from signerd.key import CaPublicKey, Intent, RecordedKey, is_signed_by, signature_hash
+from signerd.key import CaPublicKey, Intent, RecordedKey, signature_hash
 from signerd.ledger import Head
+from signerd.signatures import is_signed_by
 
 # The signed bytes begin with a letter: no DER structure does, so that a checkpoint's signature can't be
 # taken for that of a certificate or a CRL.

@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from signerd.ledger import Kind, Ledger
 
@@ -77,24 +75,6 @@ class RecordedKey:
         # Made durable by the next commit, or by recovery: it follows from the intent.
         self._ledger.append(now, Kind.ISSUED, {"intent": seq, "signature": signature})
         return signature
-
-
-def is_signed_by(key: PublicKeyTypes, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> bool:
-    """Whether ``signature`` over ``data`` is by the private half of ``key``: RSA PKCS#1 v1.5 or ECDSA with the
-    hash ``algorithm``, or Ed25519."""
-    try:
-        match key:
-            case rsa.RSAPublicKey() if algorithm is not None:
-                key.verify(signature, data, padding.PKCS1v15(), algorithm)
-            case ec.EllipticCurvePublicKey() if algorithm is not None:
-                key.verify(signature, data, ec.ECDSA(algorithm))
-            case ed25519.Ed25519PublicKey():
-                key.verify(signature, data)
-            case _:
-                return False
-    except InvalidSignature:
-        return False
-    return True
 
 
 def _signing_function(key: CaPrivateKey) -> Callable[[bytes], bytes]:

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives import hashes
 
 from protocol.messages import IssueRequest, RenewalProof, Rule
 from signerd.csr import Csr
-from signerd.key import is_signed_by
 from signerd.ledger import Ledger
 from signerd.ledger.certificates import Record, State, find
 from signerd.policy.policy import Client
+from signerd.signatures import is_signed_by
 
 MAC_PREFIX = b"signerd mac 1\n"
 RENEW_PREFIX = b"signerd renew 1\n"
