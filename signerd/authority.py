@@ -56,7 +56,7 @@ class Authority:
             _log.warning("signed %d certificates that a crash had left pending", pending)
 
     def _put_in_force(self, policy: Policy, now: int) -> None:
-        self.ledger.append(now, Kind.POLICY, {"hash": policy.hash})
+        self.ledger.append(now, Kind.POLICY, {"hash": policy.hash, "base_url": policy.signer.base_url})
         self.ledger.commit()
         self.policy = policy
         self.usage = Usage(policy, self.ledger, now)

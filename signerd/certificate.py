@@ -22,7 +22,7 @@ from signerd.policy.decide import Grant
 from signerd.policy.names import Name
 
 BACKDATING = 60  # seconds that notBefore lies back, for clocks that run behind
-CRL_SHARD_CERTIFICATES = 10_000  # so many certificates share a CRL: at worst 0.4 MB of it
+CRL_SHARD_CERTIFICATES = 3_000  # so many certificates share a CRL: if all are revoked, it still fits into a frame
 
 _V3 = der.tlv(0xA0, der.integer(2))
 _SAN, _SKI = (
@@ -42,6 +42,7 @@ class Issuer:
     """What every certificate of one CA has in common, encoded once.
 
     ``certificate``: the CA's own. ``base_url``: where CRL, OCSP and the CA certificate are fetched.
+    Encoded, for CRLs too: ``name``, ``signature_algorithm``, ``authority_key`` (the extension).
     """
 
     def __init__(self, certificate: x509.Certificate, base_url: str | None) -> None:
@@ -50,9 +51,9 @@ class Issuer:
         self.certificate = certificate
         self.not_after = int(certificate.not_valid_after_utc.timestamp())
         self._base_url = base_url
-        self._name = certificate.subject.public_bytes()
-        self._signature_algorithm = _algorithm_identifier(public_key)
-        self._authority_key = _extension(_authority_key_identifier(certificate), critical=False)
+        self.name = certificate.subject.public_bytes()
+        self.signature_algorithm = _algorithm_identifier(public_key)
+        self.authority_key = _extension(_authority_key_identifier(certificate), critical=False)
         self._access = _extension(_information_access(base_url), critical=False) if base_url else b""
 
     def validity(self, lifetime: int, now: int) -> Validity:
@@ -68,7 +69,7 @@ class Issuer:
                 _constant_extensions(grant.csr.key_type.startswith("rsa"), grant.profile.extended_key_usage),
                 _names_extension(grant.names, critical=not grant.subject),
                 der.extension(_SKI, False, der.tlv(der.OCTET_STRING, key_identifier(grant.csr.spki))),
-                self._authority_key,
+                self.authority_key,
                 _distribution_point(self._base_url, shard) if self._base_url else b"",
                 self._access,
                 *(der.extension(der.oid(wish.oid), wish.critical, wish.value) for wish in grant.extensions),
@@ -78,8 +79,8 @@ class Issuer:
             der.SEQUENCE,
             _V3,
             der.integer(serial),
-            self._signature_algorithm,
-            self._name,
+            self.signature_algorithm,
+            self.name,
             der.tlv(der.SEQUENCE, der.time(validity.not_before), der.time(validity.not_after)),
             subject,
             grant.csr.spki,

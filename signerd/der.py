@@ -6,7 +6,6 @@ builder, byte for byte.
 """
 
 import datetime
-from collections.abc import Iterator
 from typing import NamedTuple
 
 SEQUENCE = 0x30
@@ -45,6 +44,12 @@ def time(seconds: int) -> bytes:
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     if moment.year < 2050:
         return tlv(UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode())
+    return generalized_time(seconds)
+
+
+def generalized_time(seconds: int) -> bytes:
+    """A GeneralizedTime in the one form of RFC 5280, 4.1.2.5.2. Seconds since the epoch."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return tlv(GENERALIZED_TIME, moment.strftime("%Y%m%d%H%M%SZ").encode())
 
 
@@ -88,31 +93,33 @@ class Part(NamedTuple):
     value: bytes
 
 
-def parts(data: bytes) -> Iterator[Part]:
+def parts(data: bytes) -> list[Part]:
     """The TLVs that ``data`` is made of, in order. Raises ``ValueError``.
 
     One-octet tags and definite, minimal lengths only (X.690, 10.1).
     """
-    offset = 0
-    while offset < len(data):
+    found, offset, end = [], 0, len(data)
+    while offset < end:
         start = offset + 2
-        if len(data) < start or data[offset] & 0x1F == 0x1F:
+        if end < start or data[offset] & 0x1F == 0x1F:
             raise ValueError("no TLV")
-        length = data[offset + 1]
-        if length >= 0x80:
-            octets = data[start : start + (length & 0x7F)]
-            length, start = int.from_bytes(octets, "big"), start + (length & 0x7F)
+        stop = start + data[offset + 1]
+        if data[offset + 1] >= 0x80:
+            octets = data[start : start + (data[offset + 1] & 0x7F)]
+            length, start = int.from_bytes(octets, "big"), start + (data[offset + 1] & 0x7F)
+            stop = start + length
             if not 1 <= len(octets) <= 4 or octets[0] == 0 or length < 0x80:
                 raise ValueError("a length that is not DER")
-        if start + length > len(data):
+        if stop > end:
             raise ValueError("a TLV longer than its data")
-        yield Part(data[offset], data[offset : start + length], data[start : start + length])
-        offset = start + length
+        found.append(Part(data[offset], data[offset:stop], data[start:stop]))
+        offset = stop
+    return found
 
 
 def is_one_tlv(data: bytes) -> bool:
     """Whether ``data`` is exactly one TLV, at its outermost level."""
     try:
-        return len(list(parts(data))) == 1
+        return len(parts(data)) == 1
     except ValueError:
         return False

@@ -1,11 +1,13 @@
 """Tables for search, derived from the entries: every row follows from ``apply``, live and on a rebuild."""
 
+import json
 import sqlite3
 from typing import Any
 
 from signerd.ledger.chain import Kind
 
 HOLD = "certificateHold"  # the one reason that can be taken back (RFC 5280, 5.3.1)
+ALL_SHARDS = -1  # the scope of a CRL that lists every revoked certificate
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS certificates (
@@ -38,12 +40,26 @@ CREATE TABLE IF NOT EXISTS idempotency (
 CREATE TABLE IF NOT EXISTS pending (
   seq INTEGER PRIMARY KEY           -- of an intent other than a certificate's, without a signature
 ) STRICT;
+CREATE TABLE IF NOT EXISTS crls (
+  scope INTEGER PRIMARY KEY,        -- a shard, or ALL_SHARDS; its last CRL:
+  seq INTEGER NOT NULL UNIQUE,      -- of the intent
+  number INTEGER NOT NULL,
+  this_update INTEGER NOT NULL,
+  next_update INTEGER NOT NULL,
+  issued INTEGER,                   -- seq of the entry with the signature; null: pending
+  changed INTEGER NOT NULL          -- seq of the last entry that revoked or released in this scope
+) STRICT;
+CREATE TABLE IF NOT EXISTS base_urls (
+  url TEXT PRIMARY KEY,             -- each that was ever in force: certificates still name it
+  seq INTEGER NOT NULL              -- of the entry that brought it
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (
   name TEXT PRIMARY KEY,
   value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS certificates_pending ON certificates (seq) WHERE issued IS NULL;
 CREATE INDEX IF NOT EXISTS certificates_revoked ON certificates (shard, seq) WHERE revoked_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS certificates_listed ON certificates (not_after) WHERE revoked_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS certificates_client ON certificates (client, seq);
 CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after, revoked_at);
 CREATE INDEX IF NOT EXISTS certificates_held ON certificates (seq) WHERE reason = 'certificateHold';
@@ -57,10 +73,14 @@ def apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: dict[str
             _apply_certificate(db, seq, time, body)
         case Kind.INTENT:
             db.execute("INSERT INTO pending VALUES (?)", (seq,))
+            if "scope" in body:
+                _apply_crl(db, seq, body)
         case Kind.ISSUED:
-            updated = db.execute("UPDATE certificates SET issued = ? WHERE seq = ?", (seq, body["intent"]))
-            if updated.rowcount == 0:
-                db.execute("DELETE FROM pending WHERE seq = ?", (body["intent"],))
+            _apply_signature(db, seq, body["intent"])
+        case Kind.REVOKED | Kind.RELEASED:
+            _apply_revocation(db, seq, time, body)
+        case Kind.POLICY:
+            db.execute("INSERT OR IGNORE INTO base_urls SELECT ?1, ?2 WHERE ?1 IS NOT NULL", (body["base_url"], seq))
         case Kind.FREEZE:
             db.execute("INSERT OR REPLACE INTO state VALUES ('frozen', ?)", (body["why"] or "by an operator",))
         case Kind.THAW:
@@ -89,3 +109,34 @@ def _apply_certificate(db: sqlite3.Connection, seq: int, time: int, body: dict[s
             "INSERT INTO idempotency VALUES (?, ?, ?, ?)",
             (body["client"], body["idempotency_key"], body["csr"], seq),
         )
+
+
+def _apply_signature(db: sqlite3.Connection, seq: int, intent: int) -> None:
+    updated = db.execute("UPDATE certificates SET issued = ? WHERE seq = ?", (seq, intent))
+    if updated.rowcount == 0:
+        db.execute("DELETE FROM pending WHERE seq = ?", (intent,))
+        db.execute("UPDATE crls SET issued = ? WHERE seq = ?", (seq, intent))
+
+
+def _apply_crl(db: sqlite3.Connection, seq: int, body: dict[str, Any]) -> None:
+    db.execute(
+        "INSERT INTO crls VALUES (?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (scope) DO UPDATE SET seq = excluded.seq,"
+        " number = excluded.number, this_update = excluded.this_update, next_update = excluded.next_update,"
+        " issued = NULL",
+        (body["scope"], seq, body["number"], body["this_update"], body["next_update"]),
+    )
+
+
+def _apply_revocation(db: sqlite3.Connection, seq: int, time: int, body: dict[str, Any]) -> None:
+    """Revokes or, without a reason, releases the certificates of an entry."""
+    reason = body.get("reason")
+    db.execute(
+        # The first time stays: a hold that becomes final counts from the hold on, as X.509 has it.
+        "UPDATE certificates SET revoked_at = iif(?1 IS NULL, NULL, coalesce(revoked_at, ?2)), reason = ?1,"
+        " invalidity_date = ?3 WHERE seq IN (SELECT value FROM json_each(?4))",
+        (reason, time, body.get("invalidity_date"), json.dumps(body["certificates"])),
+    )
+    db.execute(
+        "UPDATE crls SET changed = ? WHERE scope = ? OR scope IN (SELECT value FROM json_each(?))",
+        (seq, ALL_SHARDS, json.dumps(body["shards"])),
+    )

@@ -1,0 +1,104 @@
+"""What the ledger knows of revocations, as CRLs and OCSP need it. Times are seconds since the epoch."""
+
+from typing import NamedTuple
+
+from signerd.ledger.index import ALL_SHARDS
+from signerd.ledger.store import Ledger
+
+_REVOKED = "serial, revoked_at, reason, invalidity_date"
+
+
+class Revoked(NamedTuple):
+    """One revoked certificate."""
+
+    serial: bytes  # big-endian, without leading zeros
+    at: int
+    reason: str  # as RFC 5280, 5.3.1 names it
+    invalidity_date: int | None
+
+
+class SignedCrl(NamedTuple):
+    """The last CRL of a scope: of a shard, or of ``ALL_SHARDS``."""
+
+    scope: int
+    seq: int  # of its intent
+    number: int
+    this_update: int
+    next_update: int
+    issued: int | None  # seq of the entry with its signature; None: pending
+    changed: int  # seq of the last entry that revoked or released in this scope
+
+
+class Found(NamedTuple):
+    """A certificate that a revocation may concern."""
+
+    seq: int
+    shard: int
+    not_after: int
+    reason: str | None  # None: not revoked
+
+
+def status(ledger: Ledger, serial: bytes) -> tuple[bool, Revoked | None]:
+    """Whether a certificate with this serial number was signed, and how it is revoked, if it is."""
+    row = ledger.query(f"SELECT issued, {_REVOKED} FROM certificates WHERE serial = ?", serial).fetchone()  # noqa: S608
+    if row is None:
+        return False, None
+    issued, *revoked = row
+    return issued is not None, Revoked(*revoked) if revoked[1] is not None else None
+
+
+def listed(ledger: Ledger, scope: int, expiring_from: int) -> list[Revoked]:
+    """The revoked certificates of a scope whose notAfter is ``expiring_from`` or later, oldest first."""
+    where, parameters = _scope(scope)
+    rows = ledger.query(
+        f"SELECT {_REVOKED} FROM certificates WHERE revoked_at IS NOT NULL AND not_after >= ?{where} ORDER BY seq",  # noqa: S608
+        expiring_from,
+        *parameters,
+    )
+    return [Revoked(*row) for row in rows]
+
+
+def count_listed(ledger: Ledger, expiring_from: int, limit: int) -> int:
+    """How many ``listed`` finds in all shards; it stops counting at ``limit``."""
+    (count,) = ledger.query(
+        "SELECT count(*) FROM (SELECT 1 FROM certificates WHERE revoked_at IS NOT NULL AND not_after >= ? LIMIT ?)",
+        expiring_from,
+        limit,
+    ).fetchone()
+    return int(count)
+
+
+def _scope(scope: int) -> tuple[str, tuple[int, ...]]:
+    return ("", ()) if scope == ALL_SHARDS else (" AND shard = ?", (scope,))
+
+
+def signed_crls(ledger: Ledger) -> dict[int, SignedCrl]:
+    """The last CRL of each scope."""
+    rows = ledger.query("SELECT scope, seq, number, this_update, next_update, issued, changed FROM crls")
+    return {row[0]: SignedCrl(*row) for row in rows}
+
+
+def last_shard(ledger: Ledger) -> int:
+    """The shard of the newest certificate; 0 if there is none."""
+    row = ledger.query("SELECT shard FROM certificates ORDER BY seq DESC LIMIT 1").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def base_urls(ledger: Ledger) -> tuple[list[str], int]:
+    """Every base URL that certificates may name, and the seq of the entry that brought the last of them."""
+    rows = ledger.query("SELECT url, seq FROM base_urls ORDER BY seq").fetchall()
+    return [row[0] for row in rows], rows[-1][1] if rows else 0
+
+
+def find_for_revocation(ledger: Ledger, serial: bytes) -> Found | None:
+    """The certificate with this serial number."""
+    row = ledger.query("SELECT seq, shard, not_after, reason FROM certificates WHERE serial = ?", serial).fetchone()
+    return None if row is None else Found(*row)
+
+
+def find_issued_since(ledger: Ledger, since: int, client: str | None) -> list[Found]:
+    """The certificates recorded at ``since`` or later, to one client or to all."""
+    first = ledger.first_seq_after(since - 1)
+    sql = "SELECT seq, shard, not_after, reason FROM certificates WHERE seq >= ?"
+    rows = ledger.query(sql, first) if client is None else ledger.query(f"{sql} AND client = ?", first, client)
+    return [Found(*row) for row in rows]
