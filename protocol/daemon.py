@@ -4,6 +4,7 @@ The protocols are systemd's: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled
 """
 
 import contextlib
+import logging
 import os
 import socket
 import stat
@@ -12,7 +13,10 @@ from pathlib import Path
 
 from protocol.errors import ConfigurationError
 
+_log = logging.getLogger(__name__)
+
 _LISTEN_FDS_START = 3
+_PROBE_SECONDS = 1.0  # for another local process to take a connection or a datagram
 BACKLOG = 1024  # connections that wait while the daemon restarts; the kernel caps it at somaxconn
 
 
@@ -22,14 +26,14 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> dict[st
     Removes the variables, lest a child takes the descriptors for its own.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "0")
-    names = environ.pop("LISTEN_FDNAMES", "").split(":")
+    names = dict(enumerate(environ.pop("LISTEN_FDNAMES", "").split(":")))
     if pid != str(os.getpid()):
         return {}
     sockets = {}
     for index in range(int(count)):
         descriptor = _LISTEN_FDS_START + index
         os.set_inheritable(descriptor, False)
-        sockets[names[index] if index < len(names) else str(index)] = socket.socket(fileno=descriptor)
+        sockets[names.get(index) or str(index)] = socket.socket(fileno=descriptor)
     return sockets
 
 
@@ -59,22 +63,33 @@ def listen_unix(path: str | Path, mode: int) -> socket.socket:
 
 
 def _answers(path: Path) -> bool:
+    """Whether some process listens there; in doubt it does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_SECONDS)  # a process that hangs has a full queue
         try:
             probe.connect(str(path))
-        except OSError:
+        except ConnectionRefusedError:
             return False
-        return True
+        except OSError:
+            return True
+    return True
 
 
 def notify(state: str) -> None:
-    """Tells systemd the state ("READY=1", "WATCHDOG=1", …); does nothing without systemd."""
+    """Tells systemd the state ("READY=1", "WATCHDOG=1", …); does nothing without systemd.
+
+    A systemd that can't be told is no reason to end, nor to wait for: it is logged.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
-        datagram.connect("\0" + address[1:] if address[0] == "@" else address)
-        datagram.sendall(state.encode())
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
+            datagram.settimeout(_PROBE_SECONDS)
+            datagram.connect("\0" + address[1:] if address[0] == "@" else address)
+            datagram.sendall(state.encode())
+    except OSError as error:
+        _log.warning("systemd was not told %s: %s", state.partition("=")[0], error)
 
 
 def watchdog_seconds() -> float | None:

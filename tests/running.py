@@ -100,11 +100,15 @@ class Daemon:
         return subprocess.Popen(
             [*drop, *self.command()],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environ},
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
+
+    def environment(self) -> dict[str, str]:
+        """The tests' own environment, and what the daemon was given."""
+        return {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
 
     def wait_until_it_answers(self) -> None:
         eventually(lambda: self.ended is not None or self.answers(), f"an answer\n{self.log}")
