@@ -24,9 +24,7 @@ IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # No verdict may depend on the machine's speed. In CI hypothesis takes its own profile, which says the same
 # and draws the same examples each time.
-hypothesis.settings.register_profile(
-    "local", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+hypothesis.settings.register_profile("local", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("ci" if IN_CI else "local")
 
 
