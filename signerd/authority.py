@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
@@ -50,6 +51,7 @@ class Authority:
         self.snapshot: Snapshot | None = None  # of a backup under way
         self._shards = _ShardCounter(ledger)
         remove_snapshot(ledger.path)
+        _refuse_anothers_intents(ledger, identity.certificate)
         ledger.append(now, Kind.START, {"certificate": self.chain[0]})
         self._put_in_force(load_policy(policy_path), now)
         if pending := self.key.recover(now):
@@ -112,6 +114,19 @@ class Authority:
     def next_shard(self) -> int:
         """The CRL shard of the next certificate."""
         return self._shards.take()
+
+
+def _refuse_anothers_intents(ledger: Ledger, certificate: x509.Certificate) -> None:
+    """What a crash left pending names its issuer. Were the identity replaced meanwhile, this key would make
+    certificates of it that nobody could have asked for. Raises ``ConfigurationError``."""
+    if pending := ledger.pending_intents():
+        sql = "SELECT seq FROM entries WHERE kind = 'start' AND seq < ? ORDER BY seq DESC LIMIT 1"
+        (start,) = ledger.query(sql, pending[0]).fetchone()
+        if x509.load_der_x509_certificate(ledger.body(start)["certificate"]).public_key() != certificate.public_key():
+            raise ConfigurationError(
+                f"{ledger.path} holds {len(pending)} certificates that another key of the CA is to sign: "
+                f"start once more with the identity that was there before"
+            )
 
 
 class _ShardCounter:
