@@ -8,7 +8,6 @@ caller who must know asks with an idempotency key.
 """
 
 import collections
-import itertools
 import socket
 import struct
 import threading
@@ -17,10 +16,10 @@ from typing import TypeVar
 from protocol import messages
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import PROTOCOL_VERSION, HelloReply, HelloRequest, Message
-from protocol.wire import FrameReader, WireError, decode_reply, encode_request
+from protocol.wire import ID_MAX, FrameReader, WireError, decode_reply, encode_request
 
 T = TypeVar("T", bound=Message)
-_ATTEMPTS = 3  # a restart ends each pooled connection once; a third failure is no coincidence
+_ATTEMPTS = 3  # on new connections: a restart may end one or two of them; a third failure is no coincidence
 _RECEIVE_BYTES = 64 * 1024
 
 
@@ -29,12 +28,13 @@ class _NotSent(Exception):
 
 
 class _Connection:
-    """One connection, after its hello."""
+    """One connection, after its hello. ``ended``: the signer closes it, and takes no more requests on it."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._reader = FrameReader()
-        self._ids = itertools.count(1)
+        self._last_id = 0
+        self.ended = False
         # Kernel time-outs on a blocking socket: one system call less per send and receive than
         # settimeout(), which polls first.
         timeval = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000))
@@ -51,15 +51,19 @@ class _Connection:
             raise answer
 
     def exchange(self, op: str, request: Message, reply: type[T]) -> T | Refused:
-        request_id = next(self._ids)
-        frame = encode_request(op, request_id, request)
+        self._last_id = self._last_id % ID_MAX + 1
+        try:
+            frame = encode_request(op, self._last_id, request)
+        except WireError as error:
+            raise Refused(ErrorCode.BAD_REQUEST, str(error)) from None
         try:
             self._socket.sendall(frame)
         except (BrokenPipeError, ConnectionResetError):
             raise _NotSent from None
         answer_id, answer = decode_reply(self._receive(), reply)
-        # An id of 0 refuses a frame that the signer could not read, hence could not name.
-        if answer_id not in {request_id, 0}:
+        # An id of 0 refuses a frame that the signer could not read, hence could not name; then it hangs up.
+        self.ended = answer_id == 0
+        if answer_id not in {self._last_id, 0}:
             raise WireError("an answer to another request")
         return answer
 
@@ -145,13 +149,14 @@ class SignerClient:
             connection.close()
 
     def _ask(self, op: str, request: Message, reply: type[T]) -> T:
-        for _ in range(_ATTEMPTS):
+        attempts = 0
+        while attempts < _ATTEMPTS:
+            connection = self._take_idle()
+            attempts += connection is None  # every idle one may have ended since, by a restart say
             try:
-                return self._ask_once(op, request, reply)
+                return self._ask_on(connection or _Connection(self._path, self._timeout), op, request, reply)
             except _NotSent:
                 continue
-            except TimeoutError:
-                break
             except BlockingIOError:  # what SO_RCVTIMEO and SO_SNDTIMEO end in
                 raise Refused(ErrorCode.UNAVAILABLE, f"no answer within {self._timeout:g} s") from None
             except WireError as error:
@@ -160,18 +165,18 @@ class SignerClient:
                 break
         raise Refused(ErrorCode.UNAVAILABLE, "the signer can't be reached, or ended before it answered")
 
-    def _ask_once(self, op: str, request: Message, reply: type[T]) -> T:
+    def _take_idle(self) -> _Connection | None:
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        if connection is None:
-            connection = _Connection(self._path, self._timeout)
+            return self._idle.pop() if self._idle else None
+
+    def _ask_on(self, connection: _Connection, op: str, request: Message, reply: type[T]) -> T:
         try:
             answer = connection.exchange(op, request, reply)
         except BaseException:
             connection.close()
             raise
         with self._lock:
-            keep = len(self._idle) != self._idle.maxlen
+            keep = not connection.ended and len(self._idle) != self._idle.maxlen
             if keep:
                 self._idle.append(connection)
         if not keep:

@@ -143,6 +143,14 @@ class Daemon:
         self.send_signal(signal.SIGKILL)
         self.wait()
 
+    def pause(self) -> None:
+        """Stops it in its tracks until ``resume``."""
+        self.send_signal(signal.SIGSTOP)
+        eventually(lambda: self._stat()[0] == "T", "that it has stopped")
+
+    def resume(self) -> None:
+        self.send_signal(signal.SIGCONT)
+
     def restart(self) -> None:
         """An orderly end, which must be one, and a new start."""
         status = self.stop()
@@ -164,6 +172,7 @@ class Daemon:
         """Ends the process, however it is; shows its log; removes its state."""
         try:
             if self._process is not None and self._process.poll() is None:
+                self.resume()
                 self._process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(DEADLINE)
@@ -204,9 +213,12 @@ class Daemon:
 
     def cpu_seconds(self) -> float:
         """User and system time that it has used."""
-        # proc(5): utime and stime are fields 14 and 15; field 2, the name, may hold blanks and brackets.
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        fields = self._stat()
         return (int(fields[14 - 3]) + int(fields[15 - 3])) / os.sysconf("SC_CLK_TCK")
+
+    def _stat(self) -> list[str]:
+        """proc(5), /proc/PID/stat, from field 3 on: field 2, the name, may hold blanks and brackets."""
+        return Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
 
 
 class Signer(Daemon):
