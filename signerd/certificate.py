@@ -20,6 +20,7 @@ from signerd.csr import SubjectAttribute
 from signerd.key import CaPublicKey, signature_hash
 from signerd.policy.decide import Grant
 from signerd.policy.names import Name
+from signerd.policy.policy import LIFETIME_MIN
 
 BACKDATING = 60  # seconds that notBefore lies back, for clocks that run behind
 CRL_SHARD_CERTIFICATES = 3_000  # so many certificates share a CRL: if all are revoked, it still fits into a frame
@@ -55,6 +56,10 @@ class Issuer:
         self.signature_algorithm = _algorithm_identifier(public_key)
         self.authority_key = _extension(_authority_key_identifier(certificate), critical=False)
         self._access = _extension(_information_access(base_url), critical=False) if base_url else b""
+
+    def can_issue(self, now: int) -> bool:
+        """Whether the CA's own certificate lasts as long as the shortest of a leaf."""
+        return self.not_after >= now - BACKDATING + LIFETIME_MIN - 1
 
     def validity(self, lifetime: int, now: int) -> Validity:
         """From a minute back, for exactly ``lifetime`` seconds, and never past the issuer's own end."""

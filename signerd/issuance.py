@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from protocol.errors import ErrorCode, Refused
@@ -79,7 +79,6 @@ def check(authority: Authority, request: IssueRequest, asker: Asker, now: int) -
 def _decide(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Decision:
     policy = authority.policy
     csr = parse_csr(request.csr)
-    frozen = authority.frozen
     client = None if asker.is_operator else policy.clients.get(request.client)
     return decide(
         policy,
@@ -87,11 +86,20 @@ def _decide(authority: Authority, request: IssueRequest, asker: Asker, now: int)
         request,
         vouched=asker.is_operator,
         circumstances=(
-            Rule("frozen", frozen is None, "no" if frozen is None else f"issuance is frozen: {frozen}"),
+            *_rules_for_all(authority, now),
             proof_rule(client, request, csr, authority.ledger, now),
         ),
         quota_rule=lambda profile: authority.usage.rule(request.client, profile, now),
     )
+
+
+def _rules_for_all(authority: Authority, now: int) -> Iterator[Rule]:
+    """What stops all issuance, whoever asks and for whatever."""
+    problem, frozen = authority.ledger.problem(now), authority.frozen
+    in_time = authority.issuer.can_issue(now)
+    yield Rule("ledger", problem is None, problem or "it can be written")
+    yield Rule("issuer", in_time, "in time" if in_time else "the CA's own certificate has ended, or is about to")
+    yield Rule("frozen", frozen is None, "no" if frozen is None else f"issuance is frozen: {frozen}")
 
 
 def _prepare(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Prepared:
@@ -163,6 +171,8 @@ def _earlier(authority: Authority, request: IssueRequest, now: int) -> IssueRepl
     if csr != hashlib.sha256(request.csr).digest():
         raise Refused(ErrorCode.CONFLICT, "this idempotency key was used with another CSR")
     record = by_seq(authority.ledger, seq, now)
+    if record.issued is None:  # the ledger failed between the two; a restart signs it
+        raise Refused(ErrorCode.UNAVAILABLE, authority.ledger.problem(now) or "its certificate is not signed yet")
     return IssueReply(
         certificate=record.der,
         chain=authority.chain,

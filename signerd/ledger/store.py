@@ -64,11 +64,8 @@ class Ledger:
         ``exact_time``: refuse (``unavailable``) when the wall clock runs behind the last entry; without
         it such an entry gets the last one's time, so that a freeze or a revocation is never held up.
         """
-        if now < self.head.time and exact_time:
-            raise Refused(
-                ErrorCode.UNAVAILABLE,
-                f"the clock is {self.head.time - now} s behind the last entry of the ledger",
-            )
+        if exact_time and (problem := self.problem(now)) is not None:
+            raise Refused(ErrorCode.UNAVAILABLE, problem)
         packed = pack(body)
         entry = link(self.head, max(now, self.head.time), kind, packed)
         with self._final_failure():
@@ -97,6 +94,12 @@ class Ledger:
             with contextlib.suppress(sqlite3.Error):
                 self._db.rollback()
             raise Refused(ErrorCode.UNAVAILABLE, self._failure) from None
+
+    def problem(self, now: int) -> str | None:
+        """Why nothing can be issued at ``now``: a failed write, or a clock behind the last entry; or None."""
+        if self._failure is None and now < self.head.time:
+            return f"the clock is {self.head.time - now} s behind the last entry of the ledger"
+        return self._failure
 
     @property
     def failure(self) -> str | None:

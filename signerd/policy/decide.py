@@ -17,6 +17,8 @@ from signerd.policy.policy import EXTENDED_KEY_USAGES, LIFETIME_MIN, Client, Pol
 
 # Which code a refusal has: that of the first of these rules that failed, in this order.
 _CODES = {
+    "ledger": ErrorCode.UNAVAILABLE,
+    "issuer": ErrorCode.UNAVAILABLE,
     "frozen": ErrorCode.FROZEN,
     "client": ErrorCode.NOT_AUTHORIZED,
     "proof": ErrorCode.NOT_AUTHORIZED,
@@ -74,7 +76,7 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
     """Evaluates every rule.
 
     ``vouched``: an operator asks, who vouches for the client. ``circumstances``: the rules that the
-    caller has looked up (frozen, proof). ``quota_rule``: the one that depends on the profile's name.
+    caller has looked up (ledger, issuer, frozen, proof). ``quota_rule``: the one that depends on the profile's name.
     """
     client = policy.clients.get(request.client)
     rules = [*circumstances, _client_rule(policy, request.client, vouched=vouched)]
