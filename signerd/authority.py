@@ -88,6 +88,7 @@ class Authority:
         """Lets issuance go on."""
         self.ledger.append(now, Kind.THAW, {"why": why})
         self.ledger.commit()
+        self.usage.thawed()
         _log.warning("issuance goes on: %s", why)
 
     @property

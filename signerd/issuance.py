@@ -184,10 +184,10 @@ def _earlier(authority: Authority, request: IssueRequest, now: int) -> IssueRepl
 
 def _count(authority: Authority, grant: Grant, now: int) -> None:
     """Counts the certificate into the quotas; freezes issuance where it is one too many for the breaker."""
-    authority.usage.count(grant.client, grant.profile.name, now)
     if authority.usage.breaks_circuit(now):
         authority.freeze("the circuit breaker: more than quota.freeze_above", now)
         raise Refused(ErrorCode.FROZEN, "issuance has just been frozen: more than quota.freeze_above")
+    authority.usage.count(grant.client, grant.profile.name, now)
 
 
 def _record_refusal(authority: Authority, client: str, detail: str, now: int) -> None:

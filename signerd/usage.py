@@ -29,7 +29,8 @@ class Usage:
                 ledger.first_seq_after(now - longest),
             )
             for client, profile, recorded_at, number in rows:
-                self.count(client, profile, recorded_at, number)
+                self._count_quotas(client, profile, recorded_at, number)
+        self._count_breaker(ledger, now)
 
     def rule(self, client: str, profile: str, now: int) -> Rule:
         """Whether one more certificate is within every quota."""
@@ -42,10 +43,25 @@ class Usage:
 
     def count(self, client: str, profile: str, now: int, number: int = 1) -> None:
         """Counts certificates that are about to be recorded."""
-        for scope, name, quota in self._quotas(client, profile):
-            self._add(scope, name, quota, now, number)
+        self._count_quotas(client, profile, now, number)
         if (breaker := self._policy.freeze_above) is not None:
             self._add("breaker", "", breaker, now, number)
+
+    def thawed(self) -> None:
+        """Closes the circuit breaker: an operator saw what it had counted, and it counts from nothing."""
+        self._windows.pop(("breaker", ""), None)
+
+    def _count_quotas(self, client: str, profile: str, now: int, number: int) -> None:
+        for scope, name, quota in self._quotas(client, profile):
+            self._add(scope, name, quota, now, number)
+
+    def _count_breaker(self, ledger: Ledger, now: int) -> None:
+        """Counts what the ledger has since the last thaw into the circuit breaker."""
+        if (breaker := self._policy.freeze_above) is not None:
+            since = max(ledger.first_seq_after(now - breaker.seconds), int(ledger.state("thawed") or 0))
+            sql = "SELECT recorded_at, count(*) FROM certificates WHERE seq >= ? GROUP BY 1 ORDER BY 1"
+            for recorded_at, number in ledger.query(sql, since):
+                self._add("breaker", "", breaker, recorded_at, number)
 
     def describe(self, now: int) -> list[str]:
         """The fullest windows: "client web1: 3 of 20/day"."""
@@ -63,9 +79,9 @@ class Usage:
         return True
 
     def breaks_circuit(self, now: int) -> bool:
-        """Whether more was issued than ``freeze_above`` allows."""
+        """Whether one more certificate would be more than ``freeze_above`` allows."""
         breaker = self._policy.freeze_above
-        return breaker is not None and self._counted("breaker", "", now) > breaker.count
+        return breaker is not None and self._counted("breaker", "", now) >= breaker.count
 
     def _quotas(self, client: str, profile: str) -> Iterator[tuple[str, str, Quota]]:
         policy = self._policy

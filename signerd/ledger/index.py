@@ -85,6 +85,7 @@ def apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: dict[str
             db.execute("INSERT OR REPLACE INTO state VALUES ('frozen', ?)", (body["why"] or "by an operator",))
         case Kind.THAW:
             db.execute("DELETE FROM state WHERE name = 'frozen'")
+            db.execute("INSERT OR REPLACE INTO state VALUES ('thawed', ?)", (str(seq),))
 
 
 def _apply_certificate(db: sqlite3.Connection, seq: int, time: int, body: dict[str, Any]) -> None:
