@@ -67,7 +67,7 @@ class Authority:
     def reload(self, now: int) -> None:
         """Reads the policy anew, whole or not at all. Raises ``ConfigurationError``."""
         policy = load_policy(self._policy_path)
-        for key in ("identity", "ledger", "sign_socket", "admin_socket"):
+        for key in ("identity", "ledger", "sign_socket", "admin_socket", "sign_users", "admin_group"):
             if getattr(policy.signer, key) != getattr(self.policy.signer, key):
                 raise ConfigurationError(f"{self._policy_path}: signer.{key} can't change without a restart")
         self._put_in_force(policy, now)
