@@ -40,7 +40,7 @@ _TURN_SECONDS = 1  # the longest that the loop sleeps
 _DRAIN_TURN_SECONDS = 0.1  # the same while it drains
 _OTHER_DESCRIPTORS = 200  # per process: connections to the signer, listeners, what hooks open
 
-_LIMITS = {
+LIMITS = {
     # 64 KiB of body; waitress refuses what reaches the number, hence one more.
     "max_request_body_size": CSR_BYTES_MAX + 1,
     # The largest header of ours, X-CSR-Renew, takes 1.5 KiB.
@@ -73,14 +73,16 @@ _SEND_BYTES = 18_000
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress publishes no types, here and below
-    """One request as it arrives. Remembers since when, and refuses framing that two readers may read
-    differently (RFC 9112, 6.1 and 6.3): Transfer-Encoding beside Content-Length or in HTTP/1.0."""
+    """One request as it arrives. Remembers since when, and refuses what two readers may read differently:
+    Transfer-Encoding beside Content-Length or in HTTP/1.0 (RFC 9112, 6.1), folded lines (RFC 9112, 5.2)."""
 
     def __init__(self, adjustments: Adjustments) -> None:
         super().__init__(adjustments)
         self.began = time.monotonic()
 
     def parse_header(self, header_plus: bytes) -> None:
+        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
+            raise ParsingError("a folded header line")
         super().parse_header(header_plus)
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("both Transfer-Encoding and Content-Length")
@@ -237,7 +239,7 @@ class HttpServer:
     def __init__(self, endpoints: Sequence[tuple[Edge, socket.socket]], threads: int) -> None:
         with warnings.catch_warnings():  # of a newer waitress, about a setting that goes away
             warnings.simplefilter("ignore", DeprecationWarning)
-            adjustments = Adjustments(**_LIMITS)
+            adjustments = Adjustments(**LIMITS)
         connections_max = min(CONNECTIONS_MAX, _raise_descriptor_limit() - _OTHER_DESCRIPTORS)
         # Beyond the limit, with a request under way on every connection: the rest wait in the backlog.
         adjustments.connection_limit = connections_max + 50

@@ -7,6 +7,7 @@ identity's directory, and writes no file. Whoever takes it over can ask what the
 and nothing else.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -51,7 +52,11 @@ class Listeners:
             raise ConfigurationError(f"systemd hands over several sockets ({', '.join(inherited)}): one is wanted")
         self.http = inherited.popitem()[1] if inherited else _listen(settings.listen, "listen")
         if self.metrics is None and settings.metrics_listen is not None:
-            self.metrics = _listen(settings.metrics_listen, "metrics_listen")
+            try:
+                self.metrics = _listen(settings.metrics_listen, "metrics_listen")
+            except ConfigurationError:
+                self.http.close()
+                raise
 
     def names(self) -> str:
         """Where they listen, for people."""
@@ -139,10 +144,10 @@ class Worker:
 
 def _run(settings: FrontendSettings) -> int:
     """Serves until told to stop; returns the exit status. Raises ``ConfigurationError``."""
-    listeners = Listeners(settings)
     board = Board([route.name for route in ROUTES], settings.workers)
-    _logger.info("listening at %s", listeners.names())
-    return _run_one(settings, listeners, board) if settings.workers == 1 else _run_many(settings, listeners, board)
+    with contextlib.closing(Listeners(settings)) as listeners:
+        _logger.info("listening at %s", listeners.names())
+        return (_run_one if settings.workers == 1 else _run_many)(settings, listeners, board)
 
 
 def _run_one(settings: FrontendSettings, listeners: Listeners, board: Board) -> int:

@@ -131,7 +131,7 @@ class SignerStub:
     def _answer(self, op: str, request_id: int, request: Message) -> bytes:
         if op != "hello":
             self.asked.append(request)
-        if op in {"issue", "check"}:
+        if op in {"issue", "check", "revoke_own"}:
             self.go_on.wait(DEADLINE)
             if self.refuse_with is not None:
                 return encode_refusal(request_id, self.refuse_with.code, self.refuse_with.detail)

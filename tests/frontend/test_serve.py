@@ -1,0 +1,350 @@
+"""The process: its command line, where it listens, how it ends, and what systemd hears of it."""
+
+import itertools
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from frontend.http_server import DRAIN_IDLE_SECONDS, DRAIN_PARTIAL_SECONDS
+from tests.frontend.conftest import StartFrontend
+from tests.frontend.running import Frontend, Response, ask, read_all
+from tests.frontend.signer_stub import SignerStub, make_csr
+from tests.running import DEADLINE, ROOT, eventually, short_directory
+
+PEM = make_csr("a.example.net")[1].public_bytes(Encoding.PEM)
+MAIN = [sys.executable, "-W", "error", "-m", "frontend.serve"]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    path = short_directory()
+    yield path
+    subprocess.run(["rm", "-r", "--", path], check=True)
+
+
+def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """The command, run to its end."""
+    return subprocess.run([*MAIN, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=DEADLINE)
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def test_help_shows_examples_and_version_the_version() -> None:
+    shown = run("--help")
+    assert shown.returncode == 0
+    assert "Examples:" in shown.stdout
+    assert run("--version").stdout == "ca_frontend 1.0.0\n"
+
+
+@pytest.mark.parametrize("arguments", [["--lisen", "x"], ["--workers", "0"], ["--workers", "many"], ["extra"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert run(*arguments).returncode == 2
+
+
+def test_bad_configuration_exits_with_78_and_one_clear_line(directory: Path) -> None:
+    config = directory / "frontend.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = f"127.0.0.1:{taken.getsockname()[1]}"
+        for text, named in (
+            ("thread = 1", "unknown key thread"),
+            ("listen = 'unix:/nonexistent/http.sock'", "/nonexistent/http.sock"),
+            (f"listen = '{busy}'", f"listen: can't listen at {busy}: Address already in use"),
+            (f"listen = '127.0.0.1:0'\nmetrics_listen = '{busy}'", f"metrics_listen: can't listen at {busy}"),
+            (f"listen = 'unix:{config}'", "is no socket"),
+            ("listen = '127.0.0.1:0'\nhooks = 'no.such.module'", "no.such.module"),
+        ):
+            config.write_text(text)
+            done = run("--config", config)
+            assert done.returncode == 78, done
+            said = [line for line in done.stderr.splitlines() if "INFO" not in line]
+            assert len(said) == 1, done
+            assert named in said[0]
+
+
+# --- where it listens ---------------------------------------------------------------------------
+
+
+def test_it_listens_on_a_unix_socket_that_its_group_may_connect_to(directory: Path, signer: SignerStub) -> None:
+    path = directory / "http.sock"
+    for _ in range(2):  # the second time over the stale socket of the first
+        with Frontend(signer.path, listen=f"unix:{path}") as frontend:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            assert frontend.put_csr(PEM).status == 200
+            frontend.wait_for_log(r"PUT /api/csr/web1 200 \S+ ms unix$(?m:)")
+
+
+def test_it_listens_by_ipv6(start_frontend: StartFrontend) -> None:
+    frontend = start_frontend(listen="[::1]:0")
+    assert frontend.url.startswith("http://[::1]:")
+    assert frontend.put_csr(PEM).status == 200
+
+
+def test_the_command_line_beats_the_settings(start_frontend: StartFrontend, directory: Path) -> None:
+    frontend = start_frontend("--listen", f"unix:{directory}/http.sock", "--workers", "2")
+    assert frontend.listening == f"unix:{directory}/http.sock"
+    assert len(children(frontend)) == 2
+
+
+class Activated(Frontend):
+    """Started as systemd starts it, with listening sockets by name."""
+
+    def __init__(self, sign_socket: Path, sockets: dict[str, socket.socket], **settings: Any) -> None:
+        super().__init__(sign_socket, **settings)
+        self._sockets = sockets
+
+    def spawn(self, log: int) -> "subprocess.Popen[bytes]":
+        # Descriptors from 3 on, and the process's own id in LISTEN_PID (sd_listen_fds(3)).
+        given = [s.fileno() for s in self._sockets.values()]
+        moved = " ".join(f"{100 + i}<&{fd}" for i, fd in enumerate(given))
+        placed = " ".join(f"{3 + i}<&{100 + i}" for i in range(len(given)))
+        script = f'exec {moved}; exec {placed}; export LISTEN_PID=$$; exec "$@"'
+        names = {"LISTEN_FDS": str(len(given)), "LISTEN_FDNAMES": ":".join(self._sockets)}
+        return subprocess.Popen(
+            ["bash", "-c", script, "bash", *self.command()],
+            cwd=ROOT,
+            env={**os.environ, **self.environ, **names},
+            pass_fds=given,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def test_sockets_inherited_from_systemd_beat_the_settings(directory: Path, signer: SignerStub) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as http, socket.create_server(("127.0.0.1", 0)) as metrics:
+        inherited = {"http": http, "metrics": metrics}
+        with Activated(signer.path, inherited, listen=f"unix:{directory}/unused") as frontend:
+            assert frontend.url == f"http://127.0.0.1:{http.getsockname()[1]}"
+            assert frontend.put_csr(PEM).status == 200
+            assert frontend.request("GET", "/metrics").status == 404
+            with frontend.session(f"http://127.0.0.1:{metrics.getsockname()[1]}") as session:
+                assert ask(session, "GET", "/metrics").status == 200
+            assert not (directory / "unused").exists()
+
+
+def test_more_sockets_than_it_knows_what_to_do_with_are_refused(signer: SignerStub) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        frontend = Activated(signer.path, {"one": one, "other": other})
+        try:
+            frontend.start(wait=False)
+            assert frontend.wait() == 78
+            assert "several sockets (one, other)" in frontend.log
+        finally:
+            frontend.close()
+
+
+# --- how it ends --------------------------------------------------------------------------------
+
+
+class Asking(threading.Thread):
+    """A request on its way, by a kept connection or one of its own."""
+
+    def __init__(self, frontend: Frontend) -> None:
+        super().__init__()
+        self._frontend = frontend
+        self._session = frontend.connect()
+        self.answer = b""
+        self.start()
+
+    def run(self) -> None:
+        head = f"PUT /api/csr/web1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PEM)}\r\n\r\n"
+        with self._session:
+            self._session.sendall(head.encode() + PEM)
+            self.answer = read_all(self._session)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_requests_under_way_are_answered_before_it_ends(
+    start_frontend: StartFrontend, signer: SignerStub, number: signal.Signals, workers: int
+) -> None:
+    frontend = start_frontend(workers=workers)
+    signer.go_on.clear()
+    asking = [Asking(frontend) for _ in range(3)]
+    eventually(lambda: len(signer.issue_requests()) == 3, "three requests at the signer")
+    frontend.send_signal(number)
+    eventually(lambda: not accepts(frontend), "an end of new connections")
+    assert frontend.ended is None
+    signer.go_on.set()
+    for thread in asking:
+        thread.join(DEADLINE)
+        assert thread.answer.startswith(b"HTTP/1.1 200 "), thread.answer
+        assert b"signed_x509_pem" in thread.answer
+    assert frontend.wait() == 0
+
+
+def accepts(frontend: Frontend) -> bool:
+    try:
+        frontend.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_kept_connection_is_served_once_more_while_it_ends_and_told_to_close(
+    start_frontend: StartFrontend, signer: SignerStub
+) -> None:
+    frontend = start_frontend()
+    with frontend.session() as session:
+        assert "Connection" not in ask(session, "GET", "/ping").headers
+        frontend.send_signal(signal.SIGTERM)
+        eventually(lambda: not accepts(frontend), "an end of new connections")
+        last = ask(session, "GET", "/ping")
+        assert last.status == 200
+        assert last.headers["Connection"] == "close"
+    assert frontend.wait() == 0
+
+
+def test_idle_and_half_open_connections_hold_up_the_end_for_a_few_seconds_only(start_frontend: StartFrontend) -> None:
+    frontend = start_frontend()
+    with frontend.session() as idle, frontend.connect() as half, frontend.connect():
+        ask(idle, "GET", "/ping")
+        half.sendall(b"PUT /api/csr/web1 HTTP/1.1\r\nContent-Length: 100\r\n\r\nMII")
+        frontend.send_signal(signal.SIGTERM)
+        assert frontend.wait(seconds=DRAIN_IDLE_SECONDS + DRAIN_PARTIAL_SECONDS + DEADLINE) == 0
+
+
+def test_a_restart_under_load_loses_no_request(signer: SignerStub) -> None:
+    answers: list[Response] = []
+    enough = threading.Event()
+
+    def load(first: Frontend) -> None:
+        while not enough.is_set():
+            with first.session() as session:
+                closed = False
+                while not closed and not enough.is_set():
+                    answer = ask(session, "PUT", "/api/csr/web1", PEM)
+                    answers.append(answer)
+                    closed = answer.headers.get("Connection") == "close"
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as http,
+        Activated(signer.path, {"http": http}) as first,
+        Activated(signer.path, {"http": http}, workers=2) as second,
+    ):
+        assert second.stop() == 0  # it was a rehearsal: the first serves alone now
+        clients = [threading.Thread(target=load, args=(first,)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        for old, new in ((first, second), (second, first)):
+            served = len(answers)
+            eventually(lambda served=served: len(answers) > served + 50, "answers")  # type: ignore[misc]
+            old.send_signal(signal.SIGTERM)
+            assert old.wait() == 0
+            new.start()
+        enough.set()
+        for client in clients:
+            client.join(DEADLINE)
+        assert len(answers) > 100
+        assert {answer.status for answer in answers} == {200}
+
+
+# --- several workers ----------------------------------------------------------------------------
+
+
+def children(frontend: Frontend) -> list[int]:
+    """The ids of its worker processes."""
+    path = Path(f"/proc/{frontend.pid}/task/{frontend.pid}/children")
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def test_a_worker_that_dies_is_replaced_and_the_others_go_on(start_frontend: StartFrontend) -> None:
+    frontend = start_frontend(workers=2)
+    first, second = children(frontend)
+    os.kill(first, signal.SIGKILL)
+    frontend.wait_for_log(r"worker \d ended with status -9; the next starts in 0\.5 s")
+    assert frontend.put_csr(PEM).status == 200
+    eventually(lambda: len(children(frontend)) == 2, "a new worker")
+    assert second in children(frontend)
+    assert first not in children(frontend)
+    assert frontend.put_csr(PEM).status == 200
+    assert frontend.stop() == 0
+
+
+def test_a_worker_that_dies_at_once_is_replaced_ever_more_slowly(start_frontend: StartFrontend) -> None:
+    frontend = start_frontend(workers=1 + 1)
+    for pause in ("0.5", "1.0"):
+        victim = children(frontend)[-1]
+        os.kill(victim, signal.SIGKILL)
+        frontend.wait_for_log(rf"worker \d ended with status -9; the next starts in {pause} s")
+        eventually(lambda: len(children(frontend)) == 2, "a new worker")
+
+
+def test_workers_do_not_outlive_their_parent(start_frontend: StartFrontend) -> None:
+    frontend = start_frontend(workers=2)
+    workers = children(frontend)
+    frontend.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the end of the workers")
+
+
+def test_the_parent_of_workers_reads_no_hooks_and_holds_no_connection(start_frontend: StartFrontend) -> None:
+    frontend = start_frontend(
+        workers=2, hooks="import os\nAPI_CSR_HOOKS_FACTORY = SigningHooksBase\nprint('IN', os.getpid())\n"
+    )
+    assert len(children(frontend)) == 2
+    assert f"IN {frontend.pid}" not in frontend.log
+
+
+# --- what systemd hears -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notices(directory: Path) -> Iterator[socket.socket]:
+    """systemd's end of NOTIFY_SOCKET."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(directory / "notify"))
+        end.settimeout(DEADLINE)
+        yield end
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_systemd_is_told_when_it_serves_and_hears_the_watchdogs_ping(
+    start_frontend: StartFrontend, notices: socket.socket, workers: int
+) -> None:
+    environ = {"NOTIFY_SOCKET": notices.getsockname(), "WATCHDOG_USEC": "100000"}
+    frontend = start_frontend(workers=workers, environ=environ)
+    heard = [notices.recv(100) for _ in range(4)]
+    assert heard.count(b"READY=1") == 1
+    assert heard.count(b"WATCHDOG=1") == 3
+    assert frontend.put_csr(PEM).status == 200
+
+
+HANG_SECONDS = 4
+HANGING = """
+import ctypes, pathlib
+class API_CSR_HOOKS_FACTORY(SigningHooksBase):
+    def authorize(self, names):
+        pathlib.Path(STATE, "hangs").touch()
+        ctypes.PyDLL(None).sleep(HANG)  # PyDLL keeps the interpreter's lock: nothing else in the process runs
+        pathlib.Path(STATE, "goes on").touch()
+"""
+
+
+def test_the_watchdog_hears_nothing_while_the_serving_loop_hangs(
+    start_frontend: StartFrontend, notices: socket.socket, directory: Path
+) -> None:
+    environ = {"NOTIFY_SOCKET": notices.getsockname(), "WATCHDOG_USEC": "100000"}
+    frontend = start_frontend(environ=environ, hooks=f"STATE, HANG = {str(directory)!r}, {HANG_SECONDS}\n{HANGING}")
+    asking = Asking(frontend)
+    eventually((directory / "hangs").exists, "the hang")
+    heard_at = [time.monotonic()]
+    while heard_at[-1] < heard_at[0] + HANG_SECONDS + 1:
+        notices.recv(100)
+        heard_at.append(time.monotonic())
+    longest = max(after - before for before, after in itertools.pairwise(heard_at))
+    assert longest > HANG_SECONDS - 1.5  # the loop turns, and hence pings, each second
+    frontend.send_signal(signal.SIGTERM)  # ends the kept connection, too
+    asking.join(DEADLINE)
+    assert asking.answer.startswith(b"HTTP/1.1 200 ")

@@ -1,0 +1,429 @@
+"""Clients that mean harm, or are broken, over real connections: what they cost is bounded, and others don't notice."""
+
+import contextlib
+import random
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from frontend import http_server
+from frontend.app import ROUTES, make_app
+from frontend.edge import Edge
+from frontend.http_server import CONNECTIONS_MAX, HttpServer
+from frontend.metrics import Board
+from frontend.views import CaChain, Services
+from protocol.client import SignerClient
+from protocol.messages import CSR_BYTES_MAX
+from tests.frontend.running import Frontend, ask, connect_to, read_all
+from tests.frontend.signer_stub import SignerStub, make_csr, signer_stub
+from tests.running import DEADLINE, eventually
+
+PEM = make_csr("a.example.net")[1].public_bytes(Encoding.PEM)
+SOON = 10.0  # seconds: what is not held up takes milliseconds, and what is, a minute and more
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def _stub() -> Iterator[SignerStub]:
+    with signer_stub() as stub:
+        yield stub
+
+
+@pytest.fixture
+def signer(_stub: SignerStub) -> SignerStub:
+    _stub.reset()
+    return _stub
+
+
+@pytest.fixture(scope="module")
+def _frontend(_stub: SignerStub) -> Iterator[Frontend]:
+    with Frontend(_stub.path) as frontend:
+        yield frontend
+
+
+@pytest.fixture
+def frontend(_frontend: Frontend, signer: SignerStub) -> Iterator[Frontend]:
+    """A frontend. Whatever a test did to it, it still serves afterwards."""
+    yield _frontend
+    signer.reset()
+    assert _frontend.put_csr(PEM).status == 200
+    assert "Traceback" not in _frontend.log
+
+
+@pytest.fixture(autouse=True)
+def _many_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+
+
+def status_of(answer: bytes) -> int:
+    """The status of the first response in ``answer``."""
+    assert answer.startswith(b"HTTP/1."), answer
+    return int(answer.split(b" ")[1])
+
+
+def put_to(target: bytes) -> bytes:
+    """The bytes of a PUT whose request-target is exactly this."""
+    return b"PUT %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (target, len(PEM), PEM)
+
+
+# --- the path -----------------------------------------------------------------------------------
+
+HOSTILE_CLIENTS = [
+    b"%41",
+    b"web%31",
+    b"web1%0a",
+    b"web1%0d%0a",
+    b"%00",
+    b"web1%00",
+    b"..",
+    b"%2e%2e",
+    b"web1/..",
+    b"x/../web1",
+    b"%2fetc%2fpasswd",
+    b"web1%2f",
+    b"web1/",
+    "\u202e1bew".encode(),
+    b"%e2%80%ae1bew",
+    "wéb1".encode(),
+    "\uff11".encode(),  # a digit, but not one of ours
+    b"a%c3%28",
+    b"a\xc3\x28",
+    b"a\xff",
+    b"web1\x00",
+    b"web1\x0b",
+    b"web1\x7f",
+    b"web1\x85",
+    b"web1;x",
+    b"web1#x",
+    b"web_1",
+    b"web-1",
+    b"web1.",
+    b"a" * 129,
+    b"",
+]
+
+
+@pytest.mark.parametrize("client", HOSTILE_CLIENTS)
+def test_a_client_id_is_letters_and_digits_on_the_raw_path(
+    frontend: Frontend, signer: SignerStub, client: bytes
+) -> None:
+    answer = frontend.exchange(put_to(b"/api/csr/" + client))
+    assert status_of(answer) in {400, 404}
+    assert b"application/problem+json" in answer
+    assert not signer.issue_requests()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"//api/csr/web1", b"/api//csr/web1", b"/API/csr/web1", b"http://x/api/csr/web1", b"*", b"/api%2fcsr/web1"],
+)
+def test_another_spelling_of_the_path_is_another_path(frontend: Frontend, signer: SignerStub, target: bytes) -> None:
+    assert status_of(frontend.exchange(put_to(target))) in {400, 404}
+    assert not signer.issue_requests()
+
+
+def test_the_longest_client_id_is_taken(frontend: Frontend, signer: SignerStub) -> None:
+    assert status_of(frontend.exchange(put_to(b"/api/csr/" + b"aZ09" * 32))) == 200
+
+
+# --- framing ------------------------------------------------------------------------------------
+
+HEAD = b"PUT /api/csr/web1 HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PEM), PEM)
+
+
+def test_a_chunked_body_is_taken(frontend: Frontend) -> None:
+    assert (
+        status_of(frontend.exchange(HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKED)) == 200
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n" % len(CHUNKED) + CHUNKED,
+        HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKED,
+        HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKED,
+        HEAD + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
+        HEAD + b"Content-Length: +4\r\n\r\nabcd",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 0x4\r\n\r\nabcd",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nabcdX\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n-4\r\nabcd\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + CHUNKED,
+        HEAD + b"Transfer-Encoding: identity\r\n\r\n",
+        HEAD + b"X\nContent-Length: 4\r\n\r\nabcd",
+        HEAD + b" folded: x\r\n\r\n",
+        HEAD + b"X: y\r\n\tContent-Length: 4\r\n\r\nabcd",
+        HEAD + b"Name with blank: x\r\n\r\n",
+        HEAD + b"Content-Length : 4\r\n\r\nabcd",
+        b"PUT  /api/csr/web1 HTTP/1.1\r\n\r\n",
+        b"PUT /api/csr/web1 HTTP/9\r\n\r\n",
+        b"put /api/csr/web1 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_framing_that_two_readers_may_read_differently_is_refused_and_the_connection_closed(
+    frontend: Frontend, signer: SignerStub, request_: bytes
+) -> None:
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = frontend.exchange(request_ + smuggled)
+    assert status_of(answer) in {400, 404, 501}
+    assert b"200 OK" not in answer.split(b"\r\n\r\n")[0]
+    assert b"application/problem+json" in answer
+    assert not signer.issue_requests()
+
+
+def test_garbage_is_answered_or_dropped_and_leaves_no_traceback(frontend: Frontend) -> None:
+    chance = random.Random(4711)  # noqa: S311 - repeatable, not secret
+    pieces = [
+        b"PUT ",
+        b"/api/csr/a",
+        b" HTTP/1.1",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"Content-Length: ",
+        b"7",
+        b":",
+        b"\0",
+        b"%0a",
+        b" ",
+    ]
+    for _ in range(300):
+        data = b"".join(chance.choice([*pieces, chance.randbytes(3)]) for _ in range(chance.randrange(1, 30)))
+        with frontend.connect() as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            answer = read_all(connection)
+            assert not answer or 200 <= status_of(answer) < 600
+
+
+def test_a_request_byte_by_byte_is_still_a_request(frontend: Frontend) -> None:
+    with frontend.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in put_to(b"/api/csr/web1"):
+            connection.sendall(bytes([byte]))
+        assert status_of(read_all(connection)) == 200
+
+
+def test_pipelined_requests_are_answered_in_their_order(frontend: Frontend) -> None:
+    first, last = (put_to(b"/api/csr/web1?profile=" + p) for p in (b"%", b"a"))
+    answer = frontend.exchange(first.replace(b"Connection: close\r\n", b"") + last)
+    assert answer.index(b"HTTP/1.1 400 ") < answer.index(b"HTTP/1.1 200 ")
+
+
+# --- size ---------------------------------------------------------------------------------------
+
+
+def test_64_kib_are_taken_and_a_byte_more_is_refused(frontend: Frontend) -> None:
+    assert frontend.put_csr(b"x" * CSR_BYTES_MAX).status == 400
+    response = frontend.put_csr(b"x" * (CSR_BYTES_MAX + 1))
+    assert response.status == 413
+    assert response.json()["code"] == "bad_request"
+    assert "65536" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_sends_far_too_much_gets_the_refusal_though_it_is_not_read(frontend: Frontend, chunked: bool) -> None:
+    block = b"x" * MEGABYTE
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (5 * MEGABYTE)
+    with frontend.connect() as connection:
+        connection.sendall(HEAD + framing + b"\r\n\r\n")
+        for _ in range(5):
+            connection.sendall(b"%x\r\n%s\r\n" % (len(block), block) if chunked else block)
+        answer = read_all(connection)
+    assert status_of(answer) == 413
+    assert b'"status":413' in answer
+
+
+def test_a_header_beyond_16_kib_is_refused(frontend: Frontend) -> None:
+    for header in (b"X: " + b"a" * 20_000, b"".join(b"X%d: a\r\n" % n for n in range(3000))):
+        assert status_of(frontend.exchange(HEAD + header + b"\r\n\r\n")) == 431
+    endless = HEAD + b"X: " + b"a" * 100_000
+    assert status_of(frontend.exchange(endless)) == 431
+
+
+# --- the log ------------------------------------------------------------------------------------
+
+
+def test_no_control_character_of_a_client_reaches_the_log(frontend: Frontend) -> None:
+    evil = b"\x1b[31m\x00\x07\x08\x7f\x85\x9b\xe2\x80\xae\xff"
+    forged = b"%0d%0a2024-01-01%2000:00:00%20INFO%20forged"
+    header = b"Idempotency-Key: \x85\x9b\xe2\x80\xae\xff\r\n"  # what passes for a header's value
+    close = b"Connection: close\r\n\r\n"
+    for request in (
+        b"GET /evil1" + evil + b" HTTP/1.1\r\n" + close,
+        b"GET /evil2?" + evil + b" HTTP/1.1\r\n" + close,
+        b"GET /evil3" + forged + b" HTTP/1.1\r\n" + close,
+        b"GET /evil4" + b"a" * 15_000 + b" HTTP/1.1\r\n" + close,
+        b"EVIL5" + b" /evil5 HTTP/1.1\r\n" + header + close,
+        b"PUT /api/csr/evil6 HTTP/1.1\r\n" + header + close,
+        evil + b" /evil7 HTTP/1.1\r\n" + close,
+        b"GET /evil8 HTTP/1.1\r\nbad" + evil + b"header\r\n" + close,
+        b"GET /evil9 HTTP/1.1\r\nX: " + evil + b"\r\n" + close,
+    ):
+        assert 400 <= status_of(frontend.exchange(request)) < 500
+    frontend.wait_for_log("evil6")
+    raw = frontend.log_path.read_bytes()
+    assert all(byte == 0x0A or 0x20 <= byte < 0x7F for byte in raw)
+    assert b"INFO forged" not in raw
+    assert max(map(len, raw.splitlines())) < 500
+
+
+def logged_address(frontend: Frontend, mark: str, *forwarded: str) -> str:
+    """Whom the log names for a request with these values of X-Forwarded-For."""
+    headers = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
+    frontend.exchange(f"GET /{mark} HTTP/1.1\r\n{headers}Forwarded: for=9.9.9.9\r\nConnection: close\r\n\r\n".encode())
+    frontend.wait_for_log(f"GET /{mark} 404 ")
+    [line] = [line for line in frontend.log.splitlines() if f"GET /{mark} " in line]
+    return line.partition(" ms ")[2].removesuffix(" not_found")
+
+
+def test_x_forwarded_for_counts_only_from_the_trusted_proxy_and_only_its_right_most_value(
+    frontend: Frontend, signer: SignerStub
+) -> None:
+    assert logged_address(frontend, "untrusted", "1.1.1.1") == "127.0.0.1"
+    with Frontend(signer.path, trusted_proxy="127.0.0.1") as behind:
+        assert logged_address(behind, "one", "192.0.2.7") == "192.0.2.7"
+        assert logged_address(behind, "two", "1.1.1.1, 192.0.2.7") == "192.0.2.7"
+        assert logged_address(behind, "lines", "1.1.1.1", "192.0.2.7") == "192.0.2.7"
+        assert logged_address(behind, "quoted", '"1.1.1.1', "2001:db8::7") == "2001:db8::7"
+        assert logged_address(behind, "none") == "127.0.0.1"
+        for number, nonsense in enumerate(("x", "1.1.1.1,", "1.1.1.1 admin", "\xff", "unix")):
+            assert logged_address(behind, f"nonsense{number}", nonsense) == "127.0.0.1"
+    with Frontend(signer.path, trusted_proxy="192.0.2.1") as elsewhere:
+        assert logged_address(elsewhere, "elsewhere", "1.1.1.1") == "127.0.0.1"
+
+
+def test_the_peer_on_the_unix_socket_is_trusted_if_that_is_set_and_only_there(signer: SignerStub) -> None:
+    path = signer.path.with_name("http.sock")
+    with Frontend(signer.path, listen=f"unix:{path}", trusted_proxy="unix") as behind:
+        assert logged_address(behind, "behind", "192.0.2.7") == "192.0.2.7"
+    with Frontend(signer.path, listen=f"unix:{path}") as plain:
+        assert logged_address(plain, "plain", "192.0.2.7") == "unix"
+    with Frontend(signer.path, trusted_proxy="unix") as by_tcp:
+        assert logged_address(by_tcp, "tcp", "192.0.2.7") == "127.0.0.1"
+
+
+# --- who holds connections ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def half_open(frontend: Frontend, number: int, data: bytes) -> Iterator[list[socket.socket]]:
+    """That many connections on which ``data`` was sent and nothing follows."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(frontend.connect()) for _ in range(number)]
+        for connection in connections:
+            with contextlib.suppress(ConnectionError):  # it had to make room
+                connection.sendall(data)
+        yield connections
+
+
+def assert_others_are_served(frontend: Frontend) -> None:
+    began = time.monotonic()
+    for _ in range(20):
+        assert frontend.put_csr(PEM).status == 200
+    assert time.monotonic() - began < SOON
+
+
+@pytest.mark.parametrize("data", [b"", HEAD, HEAD + b"Content-Length: 100\r\n\r\nMII"])
+def test_150_half_open_connections_hold_up_nobody(frontend: Frontend, data: bytes) -> None:
+    with half_open(frontend, 150, data):
+        assert_others_are_served(frontend)
+
+
+def test_more_half_open_connections_than_there_is_room_for_hold_up_nobody_and_cost_a_bounded_amount(
+    frontend: Frontend, signer: SignerStub
+) -> None:
+    memory = frontend.memory()
+    with frontend.session() as kept:
+        signer.go_on.clear()
+        answers: list[int] = []
+        asking = threading.Thread(target=lambda: answers.append(ask(kept, "PUT", "/api/csr/kept", PEM).status))
+        asking.start()
+        eventually(lambda: len(signer.issue_requests()) == 1, "a request under way")
+        with half_open(frontend, CONNECTIONS_MAX + 200, HEAD):
+            signer.go_on.set()
+            assert_others_are_served(frontend)
+            assert frontend.descriptors() < CONNECTIONS_MAX + 100
+            assert frontend.memory() - memory < 60 * MEGABYTE
+        asking.join(DEADLINE)
+        assert answers == [200]  # who is being served is not the one to make room
+
+
+def test_a_client_that_never_reads_its_replies_costs_a_bounded_amount(frontend: Frontend) -> None:
+    memory = frontend.memory()
+    with frontend.connect() as connection:
+        connection.settimeout(2)
+        with contextlib.suppress(TimeoutError):  # the frontend stops reading: that is the point
+            for _ in range(400):
+                connection.sendall(b"GET /chain.pem HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        assert_others_are_served(frontend)
+        assert frontend.memory() - memory < 60 * MEGABYTE
+
+
+@pytest.fixture
+def impatient(signer: SignerStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the same server listens, in this process, with its patience of seconds cut to one."""
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 1)
+    monkeypatch.setattr(http_server, "LINGER_SECONDS", 1)
+    monkeypatch.setitem(http_server.LIMITS, "channel_timeout", 1)
+    monkeypatch.setitem(http_server.LIMITS, "cleanup_interval", 0)
+    client = SignerClient(str(signer.path))
+    board = Board([route.name for route in ROUTES], 1)
+    services = Services(client, client, None, board, CaChain(client))
+    listener = socket.create_server(("127.0.0.1", 0))
+    where = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = HttpServer([(Edge(make_app(services, ROUTES), board, 0, None), listener)], threads=2)
+    thread = threading.Thread(target=server.run, args=(lambda: None,), kwargs={"take_waiting": True})
+    thread.start()
+    yield where
+    server.stop()
+    thread.join(DEADLINE)
+    client.close()
+
+
+def assert_cut_off(connection: socket.socket, data: bytes) -> None:
+    """Whoever goes on sending ``data`` finds the connection closed."""
+
+    def is_closed() -> bool:
+        try:
+            connection.sendall(data)
+        except ConnectionError:
+            return True
+        time.sleep(0.1)
+        return False
+
+    eventually(is_closed, "an end of the connection")
+
+
+@pytest.mark.parametrize(
+    "start", [b"", HEAD, HEAD + b"Content-Length: 60000\r\n\r\n", HEAD + b"Transfer-Encoding: chunked\r\n\r\n"]
+)
+def test_who_sends_a_request_in_a_trickle_is_cut_off(impatient: str, start: bytes) -> None:
+    with connect_to(impatient) as connection:
+        connection.sendall(start or b"P")
+        trickle = b"1\r\nx\r\n" if start.endswith(b"chunked\r\n\r\n") else b"x"
+        assert_cut_off(connection, trickle)
+
+
+def test_who_connects_and_says_nothing_is_cut_off(impatient: str) -> None:
+    with connect_to(impatient) as silent, connect_to(impatient) as idle:
+        idle.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert status_of(idle.recv(65536)) == 200
+        assert read_all(silent) == b""
+        assert read_all(idle) == b""
+
+
+def test_who_goes_on_sending_after_a_refusal_is_cut_off(impatient: str) -> None:
+    with connect_to(impatient) as connection:
+        connection.sendall(HEAD + b"Content-Length: 99999999\r\n\r\n")
+        assert_cut_off(connection, b"x" * 1000)
