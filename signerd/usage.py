@@ -20,6 +20,7 @@ class Usage:
     def __init__(self, policy: Policy, ledger: Ledger, now: int) -> None:
         self._policy = policy
         self._windows: dict[tuple[str, str], Window] = {}
+        self._sweep_at = _KEPT
         self._refusals: dict[str, int] = {}
         longest = max((quota.seconds for quota in _all_quotas(policy)), default=0)
         if longest:
@@ -101,8 +102,9 @@ class Usage:
     def _add(self, scope: str, name: str, quota: Quota, now: int, number: int) -> None:
         key = (scope, name)
         if (window := self._windows.get(key)) is None:
-            if len(self._windows) >= _KEPT:
+            if len(self._windows) >= self._sweep_at:
                 self._windows = {key: kept for key, kept in self._windows.items() if kept.count(now)}
+                self._sweep_at = max(_KEPT, 2 * len(self._windows))  # lest each new client costs a sweep
             window = self._windows[key] = Window(quota)
         window.add(now, number)
 
