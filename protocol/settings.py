@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from protocol.errors import ConfigurationError
+from protocol.logs import printable
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -26,8 +27,10 @@ def parse_toml(text: str, table: type[T], *, source: str) -> T:
     """The settings in the text. ``source`` stands for the file in errors."""
     try:
         return _convert(tomllib.loads(text), table, "")  # type: ignore[no-any-return]
-    except (tomllib.TOMLDecodeError, ValueError) as error:
-        raise ConfigurationError(f"{source}: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{source}: nested too deep") from None
+    except ValueError as error:  # tomllib.TOMLDecodeError is one
+        raise ConfigurationError(f"{source}: {printable(str(error))}") from None
 
 
 def _convert(value: Any, wanted: Any, path: str) -> Any:
