@@ -22,8 +22,9 @@ OUT_OF_THE_WAY = 50  # a descriptor's number that is neither 3 nor 4
 class ActivatedSigner(Signer):
     """A signer that inherits both of its sockets, again at each start; they listen as long as this object lives."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, names: tuple[str, str] = ("sign", "admin"), **settings: Any) -> None:
         super().__init__(**settings)
+        self.names = names
         self.listeners: list[socket.socket] = []
         for path in (self.sign_path, self.admin_path):
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -39,7 +40,7 @@ class ActivatedSigner(Signer):
             return subprocess.Popen(
                 ["bash", "-c", EXEC, "bash", *map(str, passed), *self.command()],
                 cwd=ROOT,
-                env=self.environment() | {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "sign:admin"},
+                env=self.environment() | {"LISTEN_FDS": "2", "LISTEN_FDNAMES": ":".join(self.names)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
