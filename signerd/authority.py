@@ -61,7 +61,7 @@ class Authority:
         self.ledger.append(now, Kind.POLICY, {"hash": policy.hash, "base_url": policy.signer.base_url})
         self.ledger.commit()
         self.policy = policy
-        self.usage = Usage(policy, self.ledger, now)
+        self.usage = Usage(policy, self.ledger)
         self.issuer = Issuer(self._certificate, policy.signer.base_url)
 
     def reload(self, now: int) -> None:

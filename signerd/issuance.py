@@ -58,6 +58,8 @@ def issue(authority: Authority, requests: Sequence[tuple[IssueRequest, Asker]], 
         signatures = iter(authority.key.sign([a.intent for a in answers if isinstance(a, Prepared)], now))
     except Refused as failure:
         return [failure if isinstance(answer, Prepared) else answer for answer in answers]
+    finally:
+        authority.usage.settle()
     return [
         _reply(authority, answer, next(signatures)) if isinstance(answer, Prepared) else answer for answer in answers
     ]
@@ -161,14 +163,14 @@ def _earlier(authority: Authority, request: IssueRequest, now: int) -> IssueRepl
     if request.idempotency_key is None:
         return None
     row = authority.ledger.query(
-        "SELECT csr, seq FROM idempotency WHERE client = ? AND key = ?",
+        "SELECT seq FROM certificates WHERE client = ? AND idempotency_key = ?",
         request.client,
         request.idempotency_key,
     ).fetchone()
     if row is None:
         return None
-    csr, seq = row
-    if csr != hashlib.sha256(request.csr).digest():
+    (seq,) = row
+    if authority.ledger.body(seq)["csr"] != hashlib.sha256(request.csr).digest():
         raise Refused(ErrorCode.CONFLICT, "this idempotency key was used with another CSR")
     record = by_seq(authority.ledger, seq, now)
     if record.issued is None:  # the ledger failed between the two; a restart signs it
@@ -187,7 +189,7 @@ def _count(authority: Authority, grant: Grant, now: int) -> None:
     if authority.usage.breaks_circuit(now):
         authority.freeze("the circuit breaker: more than quota.freeze_above", now)
         raise Refused(ErrorCode.FROZEN, "issuance has just been frozen: more than quota.freeze_above")
-    authority.usage.count(grant.client, grant.profile.name, now)
+    authority.usage.count(grant.client, grant.profile.name)
 
 
 def _record_refusal(authority: Authority, client: str, detail: str, now: int) -> None:

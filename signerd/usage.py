@@ -1,74 +1,86 @@
-"""What was issued lately, for quotas and the circuit breaker: counted from the ledger, so that a restart
-forgets nothing."""
+"""What was issued lately, for quotas and the circuit breaker: read off the ledger, so that a restart, a reload
+or a restored backup forgets nothing, and nothing has to be counted at the start.
 
+Each certificate on the ledger bears its number among all, among its client's and among its profile's. How many
+lie in a quota's last seconds is the last number less the first in these seconds: two look-ups, however many
+certificates there are.
+"""
+
+import collections
 import heapq
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from protocol.messages import Rule
 from signerd.ledger import Ledger
 from signerd.policy.policy import Policy
-from signerd.policy.quota import Quota, Window
+from signerd.policy.quota import Quota
 
-_DESCRIBED = 20  # windows: there is one for each client
+_DESCRIBED = 20  # lines: there may be one for each client
+_LATELY = 100  # certificates whose clients are described, though they have not asked since the start
 _REFUSAL_SECONDS = 60  # a client over its quota costs the ledger one entry in so many
-_KEPT = 10_000  # windows and refusals kept before the empty ones are dropped: client ids come from outside
+_KEPT = 10_000  # scopes and refusals in memory: client ids come from outside
+
+
+class Scope(NamedTuple):
+    """What a quota holds for: "client" and its id, "profile" and its name, "total", or the "breaker"."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".strip()
+
+
+_TOTAL, _BREAKER = Scope("total"), Scope("breaker")
+# For each kind of scope: the column with the numbers, and the rows that have them.
+_NUMBERED = {
+    "total": ("of_all", "certificates WHERE ?1 = ''"),
+    "breaker": ("of_all", "certificates WHERE ?1 = ''"),
+    "client": ("of_client", "certificates INDEXED BY certificates_client WHERE client = ?1"),
+    "profile": ("of_profile", "certificates INDEXED BY certificates_profile WHERE profile = ?1"),
+}
 
 
 class Usage:
-    """The windows that a policy's quotas look at."""
+    """How much of a policy's quotas is used up."""
 
-    def __init__(self, policy: Policy, ledger: Ledger, now: int) -> None:
+    def __init__(self, policy: Policy, ledger: Ledger) -> None:
         self._policy = policy
-        self._windows: dict[tuple[str, str], Window] = {}
-        self._sweep_at = _KEPT
+        self._ledger = ledger
+        self._at_most: dict[Scope, int] = {}  # what was counted once, and all since: time only takes away
+        self._waiting: collections.Counter[Scope] = collections.Counter()
+        self._first_seqs: dict[int, tuple[int, int]] = {}
         self._refusals: dict[str, int] = {}
-        longest = max((quota.seconds for quota in _all_quotas(policy)), default=0)
-        if longest:
-            rows = ledger.query(
-                "SELECT client, profile, recorded_at, count(*) FROM certificates"
-                " WHERE seq >= ? GROUP BY recorded_at, client, profile ORDER BY recorded_at",
-                ledger.first_seq_after(now - longest),
-            )
-            for client, profile, recorded_at, number in rows:
-                self._count_quotas(client, profile, recorded_at, number)
-        self._count_breaker(ledger, now)
 
     def rule(self, client: str, profile: str, now: int) -> Rule:
         """Whether one more certificate is within every quota."""
         full = [
-            f"{scope} {name}".strip() + f" has had {quota}"
-            for scope, name, quota in self._quotas(client, profile)
-            if self._counted(scope, name, now) >= quota.count
+            f"{scope} has had {quota}"
+            for scope, quota in self._quotas(client, profile)
+            if self._is_used_up(scope, quota, now)
         ]
         return Rule("quota", not full, "; ".join(full) or "within the quotas")
 
-    def count(self, client: str, profile: str, now: int, number: int = 1) -> None:
-        """Counts certificates that are about to be recorded."""
-        self._count_quotas(client, profile, now, number)
-        if (breaker := self._policy.freeze_above) is not None:
-            self._add("breaker", "", breaker, now, number)
+    def breaks_circuit(self, now: int) -> bool:
+        """Whether one more certificate would be more than ``freeze_above`` allows."""
+        breaker = self._policy.freeze_above
+        return breaker is not None and self._is_used_up(_BREAKER, breaker, now)
+
+    def count(self, client: str, profile: str) -> None:
+        """Counts a certificate that is about to be recorded, until ``settle``."""
+        for scope in (Scope("client", client), Scope("profile", profile), _TOTAL, _BREAKER):
+            self._waiting[scope] += 1
+            if scope in self._at_most:
+                self._at_most[scope] += 1
+
+    def settle(self) -> None:
+        """What was about to be recorded is on the ledger now, or never will be."""
+        self._waiting.clear()
 
     def thawed(self) -> None:
         """Closes the circuit breaker: an operator saw what it had counted, and it counts from nothing."""
-        self._windows.pop(("breaker", ""), None)
-
-    def _count_quotas(self, client: str, profile: str, now: int, number: int) -> None:
-        for scope, name, quota in self._quotas(client, profile):
-            self._add(scope, name, quota, now, number)
-
-    def _count_breaker(self, ledger: Ledger, now: int) -> None:
-        """Counts what the ledger has since the last thaw into the circuit breaker."""
-        if (breaker := self._policy.freeze_above) is not None:
-            since = max(ledger.first_seq_after(now - breaker.seconds), int(ledger.state("thawed") or 0))
-            sql = "SELECT recorded_at, count(*) FROM certificates WHERE seq >= ? GROUP BY 1 ORDER BY 1"
-            for recorded_at, number in ledger.query(sql, since):
-                self._add("breaker", "", breaker, recorded_at, number)
-
-    def describe(self, now: int) -> list[str]:
-        """The fullest windows: "client web1: 3 of 20/day"."""
-        counted = [(window.count(now), scope, name, window.quota) for (scope, name), window in self._windows.items()]
-        fullest = heapq.nlargest(_DESCRIBED, counted, key=lambda row: row[0] / max(row[3].count, 1))
-        return [f"{scope} {name}".strip() + f": {count} of {quota}" for count, scope, name, quota in fullest]
+        self._at_most.pop(_BREAKER, None)
 
     def refusal_is_news(self, client: str, now: int) -> bool:
         """Whether a refusal by quota is worth an entry."""
@@ -79,38 +91,63 @@ class Usage:
         self._refusals[client] = now
         return True
 
-    def breaks_circuit(self, now: int) -> bool:
-        """Whether one more certificate would be more than ``freeze_above`` allows."""
-        breaker = self._policy.freeze_above
-        return breaker is not None and self._counted("breaker", "", now) >= breaker.count
+    def describe(self, now: int) -> list[str]:
+        """What is used up most: "client web1: 3 of 20/day"."""
+        quotas = dict(self._scopes_of_interest())
+        guessed = ((self._bound(scope, quota, now) / max(quota.count, 1), scope) for scope, quota in quotas.items())
+        fullest = [scope for _, scope in heapq.nlargest(_DESCRIBED, guessed)]
+        return [f"{scope}: {self._count(scope, quotas[scope], now)} of {quotas[scope]}" for scope in fullest]
 
-    def _quotas(self, client: str, profile: str) -> Iterator[tuple[str, str, Quota]]:
+    def _scopes_of_interest(self) -> Iterator[tuple[Scope, Quota]]:
+        """All scopes but clients, and the clients that were heard of."""
+        for profile in self._policy.profiles:
+            yield from self._quotas("", profile)
+        if self._policy.freeze_above is not None:
+            yield _BREAKER, self._policy.freeze_above
+        lately = self._ledger.query("SELECT client FROM certificates ORDER BY seq DESC LIMIT ?", _LATELY)
+        for client in {client for (client,) in lately} | {name for kind, name in self._at_most if kind == "client"}:
+            yield from self._quotas(client, "")
+
+    def _quotas(self, client: str, profile: str) -> Iterator[tuple[Scope, Quota]]:
         policy = self._policy
         of_client = policy.clients.get(client)
         own = of_client.quota if of_client is not None else None
-        if (quota := own or policy.quota_per_client) is not None:
-            yield "client", client, quota
+        if client and (quota := own or policy.quota_per_client) is not None:
+            yield Scope("client", client), quota
         if profile in policy.profiles and (quota := policy.profiles[profile].quota) is not None:
-            yield "profile", profile, quota
+            yield Scope("profile", profile), quota
         if policy.quota_total is not None:
-            yield "total", "", policy.quota_total
+            yield _TOTAL, policy.quota_total
 
-    def _counted(self, scope: str, name: str, now: int) -> int:
-        window = self._windows.get((scope, name))
-        return 0 if window is None else window.count(now)
+    def _is_used_up(self, scope: Scope, quota: Quota, now: int) -> bool:
+        # Far from its end a quota needs no look at the ledger.
+        return self._bound(scope, quota, now) >= quota.count and self._count(scope, quota, now) >= quota.count
 
-    def _add(self, scope: str, name: str, quota: Quota, now: int, number: int) -> None:
-        key = (scope, name)
-        if (window := self._windows.get(key)) is None:
-            if len(self._windows) >= self._sweep_at:
-                self._windows = {key: kept for key, kept in self._windows.items() if kept.count(now)}
-                self._sweep_at = max(_KEPT, 2 * len(self._windows))  # lest each new client costs a sweep
-            window = self._windows[key] = Window(quota)
-        window.add(now, number)
+    def _bound(self, scope: Scope, quota: Quota, now: int) -> int:
+        """A number that ``_count`` is not above."""
+        bound = self._at_most.get(scope)
+        return self._count(scope, quota, now) if bound is None else bound
 
+    def _count(self, scope: Scope, quota: Quota, now: int) -> int:
+        """How many certificates there were in the quota's last seconds, with those about to be recorded."""
+        since = self._first_seq_after(now - quota.seconds, quota.seconds)
+        if scope == _BREAKER:
+            since = max(since, self._ledger.state_seq("thawed"))
+        column, rows = _NUMBERED[scope.kind]
+        (recorded,) = self._ledger.query(
+            f"SELECT (SELECT {column} FROM {rows} ORDER BY seq DESC LIMIT 1) + 1"  # noqa: S608 - constants
+            f" - (SELECT {column} FROM {rows} AND seq >= ?2 ORDER BY seq LIMIT 1)",
+            scope.name,
+            since,
+        ).fetchone()
+        if len(self._at_most) >= _KEPT:
+            self._at_most.clear()
+        self._at_most[scope] = (recorded or 0) + self._waiting[scope]
+        return self._at_most[scope]
 
-def _all_quotas(policy: Policy) -> Iterator[Quota]:
-    quotas = [policy.quota_per_client, policy.quota_total, policy.freeze_above]
-    quotas += [client.quota for client in policy.clients.values()]
-    quotas += [profile.quota for profile in policy.profiles.values()]
-    return (quota for quota in quotas if quota is not None)
+    def _first_seq_after(self, time: int, seconds: int) -> int:
+        """As the ledger's, which is asked once in a second for each length of window."""
+        found = self._first_seqs.get(seconds)
+        if found is None or found[0] != time:
+            found = self._first_seqs[seconds] = time, self._ledger.first_seq_after(time)
+        return found[1]

@@ -20,22 +20,30 @@ CREATE TABLE IF NOT EXISTS certificates (
   recorded_at INTEGER NOT NULL,
   not_before INTEGER NOT NULL,
   not_after INTEGER NOT NULL,
+  idempotency_key TEXT,             -- what the client called its request
+  of_all INTEGER NOT NULL,          -- its number among all certificates,
+  of_client INTEGER NOT NULL,       -- among its client's
+  of_profile INTEGER NOT NULL,      -- and among its profile's: two of them say how many lie in between
   issued INTEGER,                   -- seq of the entry with the signature; null: pending
+  changed INTEGER,                  -- seq of the last entry that revoked or released it
   revoked_at INTEGER,
   reason TEXT,                      -- as RFC 5280, 5.3.1 names it
   invalidity_date INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS pruned ( -- what is left of a certificate that expired long ago
+  seq INTEGER PRIMARY KEY,          -- of the intent
+  serial BLOB NOT NULL UNIQUE,      -- never to be issued again (RFC 5280, 4.1.2.2)
+  issued INTEGER,
+  changed INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS expiries (
+  hour INTEGER PRIMARY KEY,         -- of not_after, since the epoch
+  certificates INTEGER NOT NULL     -- how many expire in it, revoked or not
 ) STRICT;
 CREATE TABLE IF NOT EXISTS names (
   name TEXT NOT NULL,
   seq INTEGER NOT NULL,
   PRIMARY KEY (name, seq)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS idempotency (
-  client TEXT NOT NULL,
-  key TEXT NOT NULL,
-  csr BLOB NOT NULL,                -- SHA-256 of its DER
-  seq INTEGER NOT NULL,
-  PRIMARY KEY (client, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pending (
   seq INTEGER PRIMARY KEY           -- of an intent other than a certificate's, without a signature
@@ -55,13 +63,18 @@ CREATE TABLE IF NOT EXISTS base_urls (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (
   name TEXT PRIMARY KEY,
-  value TEXT NOT NULL
+  value TEXT NOT NULL,
+  seq INTEGER NOT NULL              -- of the entry that it follows from
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS certificates_pending ON certificates (seq) WHERE issued IS NULL;
 CREATE INDEX IF NOT EXISTS certificates_revoked ON certificates (shard, seq) WHERE revoked_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS certificates_listed ON certificates (not_after) WHERE revoked_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS certificates_client ON certificates (client, seq);
-CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after, revoked_at);
+CREATE INDEX IF NOT EXISTS certificates_profile ON certificates (profile, seq);
+CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after);
+CREATE UNIQUE INDEX IF NOT EXISTS certificates_idempotency ON certificates (client, idempotency_key)
+  WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS names_seq ON names (seq);
 CREATE INDEX IF NOT EXISTS certificates_held ON certificates (seq) WHERE reason = 'certificateHold';
 """
 
@@ -81,35 +94,43 @@ def apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: dict[str
             _apply_revocation(db, seq, time, body)
         case Kind.POLICY:
             db.execute("INSERT OR IGNORE INTO base_urls SELECT ?1, ?2 WHERE ?1 IS NOT NULL", (body["base_url"], seq))
+        case Kind.PRUNED:
+            _apply_pruning(db, seq, body["not_after"], body["seq"])
         case Kind.FREEZE:
-            db.execute("INSERT OR REPLACE INTO state VALUES ('frozen', ?)", (body["why"] or "by an operator",))
+            _set_state(db, seq, "frozen", body["why"] or "by an operator")
         case Kind.THAW:
             db.execute("DELETE FROM state WHERE name = 'frozen'")
-            db.execute("INSERT OR REPLACE INTO state VALUES ('thawed', ?)", (str(seq),))
+            _set_state(db, seq, "thawed", "")
+
+
+def _set_state(db: sqlite3.Connection, seq: int, name: str, value: str) -> None:
+    db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (name, value, seq))
+
+
+def _number(column: str, where: str = "") -> str:
+    last = f"SELECT {column} FROM certificates {where} ORDER BY seq DESC LIMIT 1"  # noqa: S608 - of this file's words
+    return f"1 + coalesce(({last}), 0)"
+
+
+_INSERT_CERTIFICATE = f"""
+INSERT INTO certificates (
+  seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, idempotency_key,
+  of_all, of_client, of_profile)
+VALUES (:seq, :time, :serial, :client, :profile, :subject, :shard, :not_before, :not_after, :idempotency_key,
+  {_number("of_all")}, {_number("of_client", "WHERE client = :client")},
+  {_number("of_profile", "WHERE profile = :profile")})
+"""  # noqa: S608 - of this file's words
 
 
 def _apply_certificate(db: sqlite3.Connection, seq: int, time: int, body: dict[str, Any]) -> None:
-    db.execute(
-        "INSERT INTO certificates (seq, serial, client, profile, subject, shard, recorded_at,"
-        " not_before, not_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            seq,
-            body["serial"],
-            body["client"],
-            body["profile"],
-            body["subject"],
-            body["shard"],
-            time,
-            body["not_before"],
-            body["not_after"],
-        ),
-    )
+    if db.execute("SELECT 1 FROM pruned WHERE serial = ?", (body["serial"],)).fetchone() is not None:
+        raise sqlite3.IntegrityError("a pruned certificate has the serial number")
+    db.execute(_INSERT_CERTIFICATE, {**body, "seq": seq, "time": time})
     db.executemany("INSERT INTO names VALUES (?, ?)", [(name, seq) for name in body["names"]])
-    if body["idempotency_key"] is not None:
-        db.execute(
-            "INSERT INTO idempotency VALUES (?, ?, ?, ?)",
-            (body["client"], body["idempotency_key"], body["csr"], seq),
-        )
+    db.execute(
+        "INSERT INTO expiries VALUES (? / 3600, 1) ON CONFLICT DO UPDATE SET certificates = certificates + 1",
+        (body["not_after"],),
+    )
 
 
 def _apply_signature(db: sqlite3.Connection, seq: int, intent: int) -> None:
@@ -134,10 +155,29 @@ def _apply_revocation(db: sqlite3.Connection, seq: int, time: int, body: dict[st
     db.execute(
         # The first time stays: a hold that becomes final counts from the hold on, as X.509 has it.
         "UPDATE certificates SET revoked_at = iif(?1 IS NULL, NULL, coalesce(revoked_at, ?2)), reason = ?1,"
-        " invalidity_date = ?3 WHERE seq IN (SELECT value FROM json_each(?4))",
-        (reason, time, body.get("invalidity_date"), json.dumps(body["certificates"])),
+        " invalidity_date = ?3, changed = ?5 WHERE seq IN (SELECT value FROM json_each(?4))",
+        (reason, time, body.get("invalidity_date"), json.dumps(body["certificates"]), seq),
     )
     db.execute(
         "UPDATE crls SET changed = ? WHERE scope = ? OR scope IN (SELECT value FROM json_each(?))",
         (seq, ALL_SHARDS, json.dumps(body["shards"])),
     )
+
+
+def _apply_pruning(db: sqlite3.Connection, seq: int, not_after: int, last: int) -> None:
+    """Takes the certificates up to this place, in the order of their ends, out of what is searched."""
+    place = (not_after, last)
+    db.execute(
+        "INSERT INTO pruned SELECT seq, serial, issued, changed FROM certificates WHERE (not_after, seq) <= (?, ?)",
+        place,
+    )
+    db.execute("DELETE FROM names WHERE seq IN (SELECT seq FROM certificates WHERE (not_after, seq) <= (?, ?))", place)
+    db.execute(
+        "UPDATE expiries SET certificates = certificates - gone.number FROM"
+        " (SELECT not_after / 3600 AS hour, count(*) AS number FROM certificates"
+        " WHERE (not_after, seq) <= (?, ?) GROUP BY 1) AS gone WHERE expiries.hour = gone.hour",
+        place,
+    )
+    db.execute("DELETE FROM expiries WHERE certificates = 0")
+    db.execute("DELETE FROM certificates WHERE (not_after, seq) <= (?, ?)", place)
+    _set_state(db, seq, "pruned", f"{not_after} {last}")

@@ -163,6 +163,11 @@ class Ledger:
         row = self.query("SELECT value FROM state WHERE name = ?", name).fetchone()
         return None if row is None else str(row[0])
 
+    def state_seq(self, name: str) -> int:
+        """The entry that this value follows from; 0 if there is none."""
+        row = self.query("SELECT seq FROM state WHERE name = ?", name).fetchone()
+        return 0 if row is None else int(row[0])
+
     def _checked_head(self) -> Head:
         """The last entry's head, after a look at the chain of the last entries."""
         rows = self.query(
