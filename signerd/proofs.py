@@ -46,7 +46,7 @@ def _mac_problem(key: bytes, mac: bytes | None, csr: Csr) -> str | None:
 def _renewal_problem(client: str, proof: RenewalProof | None, csr: Csr, ledger: Ledger, now: int) -> str | None:
     if proof is None:
         return "there is no X-CSR-Renew"
-    record = find(ledger, proof.serial, now)
+    record = find(ledger, proof.serial.lstrip(b"\0"), now)  # openssl and hex have room for a leading zero
     if record is None or record.client != client:
         return "X-CSR-Renew names no certificate of this client"
     if record.state is not State.VALID:
