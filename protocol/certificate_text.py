@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
@@ -29,6 +30,13 @@ def describe_to_be_signed(der: bytes) -> str:
     for it is drawn when the certificate is issued. Raises ValueError if ``der`` is none."""
     certificate = x509.load_der_x509_certificate(_with_empty_signature(der))
     return "\n".join(_lines(certificate)) + "\n"
+
+
+def describe_certificate(der: bytes) -> str:
+    """The certificate ``der`` in lines, its fingerprint last. Raises ValueError if it is none."""
+    certificate = x509.load_der_x509_certificate(der)
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+    return "\n".join([*_lines(certificate), f"SHA-256: {fingerprint}"]) + "\n"
 
 
 def _lines(certificate: x509.Certificate) -> Iterator[str]:

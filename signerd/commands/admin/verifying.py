@@ -1,0 +1,156 @@
+"""ca_admin verify."""
+
+import contextlib
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+from cryptography import x509
+
+from protocol import pem
+from protocol.client import SignerClient
+from protocol.messages import VerifyRequest
+from signerd.checkpoint import read_checkpoint
+from signerd.commands import EXIT_FAILED
+from signerd.commands.admin.session import Session, subcommand
+from signerd.commands.admin.verification import Checkpoint, Outcome, Place, Stretch, verify_ledger
+from signerd.commands.output import counted, print_json
+from signerd.commands.progress import Progress
+from signerd.ledger import Head
+from signerd.ledger.verify import verify_stretch
+
+_STATEMENT = re.compile(r"^(?=signerd checkpoint )", re.MULTILINE)
+CheckStretch = Callable[[Place, int], Stretch]
+
+
+@click.command()
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of checkpoints that was kept elsewhere. May be given more than once.",
+)
+@click.option(
+    "--ledger",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Verify this file, a backup or the ledger of a stopped signer, without asking a signer.",
+)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The CA's certificate, by which checkpoints are believed; else the running signer's.",
+)
+@subcommand
+def verify(session: Session, checkpoints: tuple[Path, ...], ledger: Path | None, certificate: Path | None) -> int:
+    """Verify the ledger, against checkpoints too.
+
+    Checks the chain of hashes, and the index that search and revocation use: finds what was changed,
+    deleted or put in another order. That the ledger's end was cut off, or that an older ledger was put in
+    its place, only a checkpoint shows that was kept on another machine. Exit status 0 if nothing is
+    wrong, 1 if something is.
+
+    \b
+    Examples:
+      ca_admin verify
+      ca_admin verify --checkpoint /mnt/elsewhere/ca.checkpoints
+      ca_admin verify --ledger backup.db
+      ca_admin verify --ledger backup.db --checkpoint ca.checkpoints --certificate ca.crt.pem
+    """
+    if ledger is not None and checkpoints and certificate is None:
+        raise click.UsageError("without a signer to ask, --checkpoint needs --certificate")
+    with contextlib.ExitStack() as stack:
+        if ledger is not None:
+            check_stretch = stack.enter_context(_file(ledger))
+            known = () if certificate is None else _read_checkpoints(checkpoints, _read_certificate(certificate))
+        else:
+            signer = stack.enter_context(session.signer())
+            check_stretch = _asking(signer)
+            known = _read_checkpoints(checkpoints, _issuer(signer, certificate)) if checkpoints else ()
+        progress = stack.enter_context(Progress("verifying"))
+        outcome = verify_ledger(check_stretch, known, progress.at)
+    _report(session, outcome, len(known))
+    return 0 if outcome.ok else EXIT_FAILED
+
+
+def _report(session: Session, outcome: Outcome, checkpoints: int) -> None:
+    if session.json:
+        fields = {"ok": outcome.ok, "entries": outcome.entries, "head": outcome.head.hex()}
+        print_json({**fields, "problems": outcome.problems, "checkpoints": checkpoints})
+        return
+    for problem in outcome.problems:
+        click.echo(problem)
+    against = f", by {counted(checkpoints, 'checkpoint')} too" if checkpoints else ""
+    verdict = f"nothing is wrong{against}" if outcome.ok else counted(len(outcome.problems), "problem")
+    click.echo(f"{outcome.entries} entries, head {outcome.head.hex()}: {verdict}")
+
+
+def _asking(signer: SignerClient) -> CheckStretch:
+    def check_stretch(before: Place, limit: int) -> Stretch:
+        reply = signer.ask_verify(VerifyRequest(seq=before.seq, hash=before.hash, limit=limit))
+        return Stretch(Place(reply.seq, reply.hash), reply.entries, reply.problems)
+
+    return check_stretch
+
+
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[CheckStretch]:
+    """Reads the ledger at ``path``, and changes nothing. Raises OSError or ``click.ClickException``."""
+    with path.open("rb"):
+        pass  # what is wrong with the path is said better here than by SQLite
+    # Without a write-ahead log beside it the file is all there is; then SQLite need not make one to read.
+    whole = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    now = int(time.time())
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro{whole}", uri=True)) as db:
+        db.text_factory = lambda octets: octets.decode(errors="replace")  # a flipped bit is a problem, no error
+        try:
+            (entries,) = db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
+        except sqlite3.Error as error:
+            raise click.ClickException(f"{path} is no ledger: {error}") from None
+
+        def check_stretch(before: Place, limit: int) -> Stretch:
+            try:
+                head, problems = verify_stretch(db, Head(before.seq, 0, before.hash), limit, now)
+            except sqlite3.DatabaseError as error:
+                return Stretch(before, before.seq, [f"the file can't be read after entry {before.seq}: {error}"])
+            return Stretch(Place(head.seq, head.hash), entries, problems)
+
+        yield check_stretch
+
+
+def _issuer(signer: SignerClient, path: Path | None) -> x509.Certificate:
+    if path is not None:
+        return _read_certificate(path)
+    return x509.load_der_x509_certificate(signer.ask_describe().chain[0])
+
+
+def _read_certificate(path: Path) -> x509.Certificate:
+    """The CA's certificate in PEM. Raises OSError or ``click.ClickException``."""
+    try:
+        return x509.load_der_x509_certificate(pem.decode_one(path.read_bytes(), (pem.CERTIFICATE_LABEL,)))
+    except ValueError as error:
+        raise click.ClickException(f"{path}: {error}") from None
+
+
+def _read_checkpoints(paths: Sequence[Path], certificate: x509.Certificate) -> list[Checkpoint]:
+    """The checkpoints in files, each of which may hold several. Raises OSError or ``click.ClickException``."""
+    found = []
+    for path in paths:
+        for statement in _STATEMENT.split(path.read_text(encoding="ascii", errors="replace")):
+            if not statement.strip():
+                continue
+            try:
+                head = read_checkpoint(statement, certificate)
+            except ValueError as error:
+                raise click.ClickException(f"{path}: {error}") from None
+            found.append(Checkpoint(str(path), Place(head.seq, head.hash)))
+    if paths and not found:
+        raise click.ClickException(f"{paths[0]} holds no checkpoint")
+    return found

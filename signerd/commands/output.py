@@ -1,0 +1,93 @@
+"""What commands print: tables and facts for people, JSON for programs.
+
+People at a terminal get tables by rich, in colour; a pipe gets plain aligned columns, never cut or folded.
+rich is imported only where it draws: programs need not wait for it.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from protocol.messages import CertificateSummary
+from protocol.pem import CERTIFICATE_LABEL, encode
+from protocol.times import rfc3339
+
+
+def certificate_facts(summary: CertificateSummary) -> dict[str, Any]:
+    """One certificate as --json shows it. The names of the fields never change."""
+    return {
+        "serial": summary.serial.hex(),
+        "state": summary.state,
+        "client": summary.client,
+        "profile": summary.profile,
+        "subject": summary.subject,
+        "names": summary.names,
+        "not_before": rfc3339(summary.not_before),
+        "not_after": rfc3339(summary.not_after),
+        "revoked_at": None if summary.revoked_at is None else rfc3339(summary.revoked_at),
+        "reason": summary.reason,
+    }
+
+
+def certificate_pem(summary: CertificateSummary) -> str | None:
+    """Its PEM; None where it is pending, or was not asked for."""
+    return None if summary.certificate is None else encode(summary.certificate, CERTIFICATE_LABEL)
+
+
+def print_json(value: Any) -> None:
+    """Prints ``value`` as one JSON document."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))  # bytes: JSON is UTF-8 in any locale
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 certificate", "2 certificates"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def printable(text: str) -> str:
+    """``text`` without what could steer a terminal."""
+    return "".join([c if c.isprintable() else f"\\u{ord(c):04x}" for c in text])
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Prints names and values, a line each."""
+    facts = [(name, printable(value)) for name, value in facts]
+    if sys.stdout.isatty():
+        _screen().show_facts(facts)
+        return
+    width = max(len(name) for name, _ in facts) + 2
+    for name, value in facts:
+        click.echo(f"{name + ':':<{width}}{value}")
+
+
+class Table:
+    """Rows under headings, printed in one or more parts."""
+
+    def __init__(self, *headings: str, err: bool = False) -> None:
+        self._headings = headings
+        self._widths = [0] * len(headings)
+        self._begun = False
+        self._err = err
+
+    def print(self, rows: Sequence[Sequence[str]]) -> None:
+        """Prints more rows. A terminal gets the headings again, a pipe only before the first."""
+        rows = [[printable(cell) for cell in row] for row in rows]
+        if (sys.stderr if self._err else sys.stdout).isatty():
+            _screen().show_table(self._headings, rows, err=self._err)
+            return
+        lines = rows if self._begun else [[heading.upper() for heading in self._headings], *rows]
+        self._begun = True
+        columns = zip(*lines, strict=True)
+        self._widths = [max(width, *map(len, column)) for width, column in zip(self._widths, columns, strict=False)]
+        for line in lines:
+            cells = [f"{cell:<{width}}" for cell, width in zip(line, self._widths, strict=False)]
+            click.echo("  ".join(cells).rstrip(), err=self._err)
+
+
+def _screen() -> Any:
+    from signerd.commands import screen  # noqa: PLC0415 - rich takes longer to load than an answer to come
+
+    return screen
