@@ -31,4 +31,5 @@ def run(script: str, seconds: float) -> tuple[int, str, str]:
 
 
 for line in sys.stdin:
-    print(json.dumps(run(*json.loads(line))), flush=True)
+    sys.stdout.write(json.dumps(run(*json.loads(line))) + "\n")
+    sys.stdout.flush()

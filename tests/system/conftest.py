@@ -82,7 +82,7 @@ def bare_machine(bootable: None) -> Iterator[Machine]:
 def machine(installed: Path) -> Iterator[Machine]:
     """A machine that serves: identity, passphrase, both units, nginx, and a client's CSR in /srv/client."""
     with booted(installed) as machine:
-        machine.run(f"cp -a {installed}/. /")
+        machine.run(f"cp -a {installed}/* /")
         machine.run(_SET_UP)
         machine.run(_SET_UP_NGINX)
         machine.run(_CLIENT)

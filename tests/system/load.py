@@ -12,6 +12,7 @@ import ssl
 import sys
 import threading
 import time
+from pathlib import Path
 
 THREADS = 4
 HOST = "ca.example.net"
@@ -55,8 +56,7 @@ class Client(threading.Thread):
 
 
 def main(seconds: float, rate: float, csr_file: str) -> None:
-    with open(csr_file, "rb") as file:
-        csr = file.read()
+    csr = Path(csr_file).read_bytes()
     clients = [Client(number, seconds, THREADS / rate, csr) for number in range(THREADS)]
     for client in clients:
         client.start()
@@ -67,7 +67,7 @@ def main(seconds: float, rate: float, csr_file: str) -> None:
         "lost": [one for client in clients for one in client.lost],
         "longest": max(client.longest for client in clients),
     }
-    print(json.dumps(result))
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 main(float(sys.argv[1]), float(sys.argv[2]), sys.argv[3])

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 BOX = ROOT / "tests/system/box"
 AGENT = ROOT / "tests/system/agent.py"
@@ -42,7 +44,9 @@ class Machine:
     def run(self, script: str, *, seconds: float = 60.0) -> str:
         """Runs a script that has to succeed, and returns what it printed."""
         done = self.attempt(script, seconds=seconds)
-        assert done.status == 0, f"status {done.status} of:\n{script}\n{done.stdout}\n{done.stderr}"
+        if done.status != 0:
+            journal = self.attempt("journalctl --no-pager --lines 40").stdout
+            pytest.fail(f"status {done.status} of:\n{script}\n{done.stdout}\n{done.stderr}\n{journal}")
         return done.stdout.strip()
 
     def show(self, unit: str, what: str) -> str:

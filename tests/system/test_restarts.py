@@ -1,0 +1,129 @@
+"""Restarts, crashes and hangs: what a client that keeps asking notices of them."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.system.machine import ROOT, Machine
+
+LOAD = ROOT / "tests/system/load.py"
+RECOVERED_SECONDS = 5.0  # from a SIGKILL to the next certificate, unattended
+UNITS = ("ca-signerd", "ca-frontend")
+
+
+def load_while(machine: Machine, seconds: float, script: str) -> dict[str, Any]:
+    """Steady load through nginx for so long, and meanwhile the script."""
+    result: dict[str, Any] = json.loads(
+        machine.run(
+            f"""
+            systemctl reset-failed 'ca-*'
+            /usr/bin/python3 {LOAD} {seconds} 100 /srv/client/web1.csr >/srv/load &
+            sleep 0.5
+            {script}
+            wait $!
+            cat /srv/load
+            """
+        )
+    )
+    return result
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_restart_under_load_loses_no_request(machine: Machine, unit: str) -> None:
+    before = machine.show(unit, "MainPID")
+    result = load_while(machine, 4, f"systemctl restart {unit}; sleep 0.3; systemctl restart {unit}")
+    assert machine.show(unit, "MainPID") != before
+    assert result["lost"] == []
+    assert result["answered"] > 300  # of some 400: they waited, and were answered
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_stop_and_a_later_request_start_the_unit_again(machine: Machine, unit: str) -> None:
+    machine.run(f"systemctl stop {unit}.service")
+    assert issue(machine) == "200"
+    assert machine.show(unit, "ActiveState") == "active"
+
+
+def issue(machine: Machine) -> str:
+    """The status of a request through nginx."""
+    return machine.run(
+        "curl -s -o /dev/null -w '%{http_code}' --cacert /var/lib/ca/ca.crt.pem -T /srv/client/web1.csr "
+        "https://ca.example.net/api/csr/web1 || :"
+    )
+
+
+def seconds_until_issued(machine: Machine) -> float:
+    """How long until a request through nginx is answered by a certificate."""
+    began = time.monotonic()
+    while issue(machine) != "200":
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_after_sigkill_it_issues_again_within_five_seconds(machine: Machine, unit: str) -> None:
+    machine.run("systemctl reset-failed 'ca-*'")
+    before = machine.show(unit, "MainPID")
+    machine.run(f"kill -KILL {before}")
+    assert seconds_until_issued(machine) < RECOVERED_SECONDS
+    assert machine.show(unit, "MainPID") != before
+    assert machine.show(unit, "NRestarts") != "0"
+
+
+def test_what_sigkill_cuts_off_is_an_answer_and_never_a_refused_connection(machine: Machine) -> None:
+    # What the signer had taken and not answered can't be known: 503. Everything else waits for its successor.
+    kill = "systemctl kill --signal KILL ca-signerd"
+    result = load_while(machine, 4, f"{kill}; sleep 1.8; {kill}")
+    assert [one for one in result["lost"] if not one.startswith("503 ")] == []
+    assert len(result["lost"]) <= 2 * 4  # at most one for each client and each time
+    assert result["answered"] > 300
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(("unit", "watchdog"), [("ca-signerd", 15), ("ca-frontend", 30)])
+def test_a_unit_that_hangs_is_restarted_by_the_watchdog(machine: Machine, unit: str, watchdog: int) -> None:
+    assert machine.show(unit, "WatchdogUSec") == f"{watchdog}s"
+    # Shorter, lest the tests wait for it; the units' own value is the one above.
+    machine.run(
+        f"""
+        mkdir -p /run/systemd/system/{unit}.service.d
+        printf '[Service]\\nWatchdogSec=3s\\n' >/run/systemd/system/{unit}.service.d/watchdog.conf
+        systemctl daemon-reload
+        systemctl reset-failed 'ca-*'
+        systemctl restart {unit}
+        """
+    )
+    try:
+        before = machine.show(unit, "MainPID")
+        machine.run(f"kill -STOP {before}")
+        seconds_until_issued(machine)
+        assert machine.show(unit, "MainPID") != before
+        journal = machine.run(f"journalctl --sync; journalctl --unit {unit} --output cat --since -60s")
+        assert "Watchdog timeout (limit 3s)!" in journal
+    finally:
+        machine.run(f"rm -r /run/systemd/system/{unit}.service.d; systemctl daemon-reload; systemctl restart {unit}")
+
+
+def test_a_unit_that_works_is_left_alone_by_the_watchdog(machine: Machine) -> None:
+    for unit in UNITS:
+        assert "Watchdog timeout" not in machine.run(
+            f"journalctl --unit {unit} --output cat _PID=$(systemctl show --value --property MainPID {unit})"
+        )
+
+
+def test_every_certificate_that_was_handed_out_is_on_the_ledger(machine: Machine) -> None:
+    answered = machine.run("journalctl --unit ca-frontend --output cat --grep ' 200 ' | grep -c 'PUT /api/csr'")
+    recorded = machine.run(
+        """
+        /opt/signerd/bin/python -c '
+        import sqlite3
+        ledger = sqlite3.connect("file:/var/lib/ca/ledger.db?mode=ro", uri=True)
+        print(ledger.execute("SELECT count(*) FROM entries WHERE kind = \\"issued\\"").fetchone()[0])
+        '
+        """.replace("\n        ", "\n")
+    )
+    assert int(answered) > 1000
+    assert int(recorded) >= int(answered)
