@@ -17,24 +17,13 @@ from typing import Any
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.wire import pack, unpack
-from signerd.ledger import index
+from signerd.ledger import index, schema
 from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
 from signerd.ledger.verify import Stretch, verify_stretch
 
 _log = logging.getLogger(__name__)
 
-_APPLICATION_ID = 0x5349474E  # "SIGN"
-_FORMAT = 1
 _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
-_ENTRIES = """
-CREATE TABLE IF NOT EXISTS entries (
-  seq INTEGER PRIMARY KEY,
-  time INTEGER NOT NULL,            -- seconds since the epoch
-  kind TEXT NOT NULL,
-  body BLOB NOT NULL,               -- a msgpack map
-  hash BLOB NOT NULL                -- SHA-256 over the hash of the entry before, and this entry
-) STRICT;
-"""
 
 
 class Ledger:
@@ -199,15 +188,11 @@ def _lock(path: Path) -> int:
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA trusted_schema = OFF")
-    found, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    if not empty and (found, version) != (_APPLICATION_ID, _FORMAT):
-        raise ConfigurationError(f"{path} is no ledger of this version of signerd")
+    empty = schema.is_empty(db)
+    if not empty and (problem := schema.problem(db)) is not None:
+        raise ConfigurationError(f"{path} {problem}")
     # Not before that: it writes to the file, which may be somebody else's.
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # an fsync of the write-ahead log at each commit
     if empty:
-        db.executescript(
-            f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_FORMAT};"
-            f"{_ENTRIES}{index.SCHEMA} COMMIT;"
-        )
+        schema.create(db)

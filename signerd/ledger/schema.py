@@ -1,0 +1,66 @@
+"""The tables of the ledger's file, and whether a file has these and nothing else.
+
+What else somebody may have put into the file matters: SQLite runs a trigger that stands in it.
+"""
+
+import functools
+import re
+import sqlite3
+
+from signerd.ledger import index
+
+_APPLICATION_ID = 0x5349474E  # "SIGN"
+_FORMAT = 1
+_ENTRIES = """
+CREATE TABLE IF NOT EXISTS entries (
+  seq INTEGER PRIMARY KEY,
+  time INTEGER NOT NULL,            -- seconds since the epoch
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,               -- a msgpack map
+  hash BLOB NOT NULL                -- SHA-256 over the hash of the entry before, and this entry
+) STRICT;
+"""
+# ANALYZE makes these, and they change nothing but speed.
+_OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_stat*'"
+
+
+def create(db: sqlite3.Connection) -> None:
+    """Makes the tables in an empty database. Raises ``sqlite3.Error``."""
+    db.executescript(
+        f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_FORMAT};"
+        f"{_ENTRIES}{index.SCHEMA} COMMIT;"
+    )
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether nothing was ever made in the database."""
+    return not db.execute("SELECT 1 FROM sqlite_schema").fetchall()
+
+
+def problem(db: sqlite3.Connection) -> str | None:
+    """Why a database is no ledger, or None. Raises ``sqlite3.Error`` for what is no database."""
+    marks = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if marks != (_APPLICATION_ID, _FORMAT):
+        return "is no ledger of this version of signerd"
+    if strange := sorted(name for _, name, *_ in _objects(db) ^ _expected()):
+        return f"is no ledger as signerd makes it: {', '.join(dict.fromkeys(map(str, strange)))}"
+    return None
+
+
+def _objects(db: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
+    return frozenset((*names, _words(sql)) for *names, sql in db.execute(_OBJECTS))
+
+
+def _words(sql: object) -> str:
+    """A statement without what may change from one version of signerd to the next: comments, line breaks."""
+    return " ".join(re.sub("--[^\n]*", " ", sql).split()) if isinstance(sql, str) else repr(sql)
+
+
+@functools.cache
+def _expected() -> frozenset[tuple[str, ...]]:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        create(db)
+        return _objects(db)
+    finally:
+        db.close()
