@@ -10,7 +10,7 @@ import socket
 import time
 
 from protocol.messages import Socket
-from protocol.wire import FRAME_BYTES_MAX, FrameReader
+from protocol.wire import FrameReader
 from signerd.issuance import Asker
 
 HELLO_SECONDS = 5.0  # from the connection to a whole hello
@@ -49,9 +49,11 @@ class Connection:
 
     @property
     def wants(self) -> int:
-        """The events that it waits for: input, unless enough of it is held; output, if any is unsent."""
-        enough = _RECEIVE_BYTES if self.busy else FRAME_BYTES_MAX
-        read = not self.ended and self._reader.buffered <= enough
+        """The events that it waits for: input, unless enough of it is held; output, if any is unsent.
+
+        Without a request under way what is held is less than a frame: a whole one was taken up.
+        """
+        read = not self.ended and (not self.busy or self._reader.buffered <= _RECEIVE_BYTES)
         return (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if self._unsent else 0)
 
     def shut(self) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import OPERATIONS, CheckRequest, IssueRequest, Socket
+from protocol.wire import FRAME_BYTES_MAX
+from signerd.connection import FRAME_SECONDS
 from tests.csrs import csr_for, dns
 from tests.protocol.examples import required_fields
 from tests.raw_peer import RawPeer, frame
@@ -151,6 +153,20 @@ def test_a_request_may_come_byte_by_byte(signer: Signer) -> None:
         for byte in peer.request("issue", csr=csr_for(dns("b.example.net")), client="web1"):
             peer.send(bytes([byte]))
         assert peer.receive()["ok"] is True
+
+
+@pytest.mark.parametrize("left", [1, 2, 3, 4, 5])
+def test_a_frame_at_the_cap_is_read_to_its_end_wherever_it_was_split(signer: Signer, left: int) -> None:
+    empty = frame({"op": "describe", "id": 1, "padding": b""})
+    whole = frame({"op": "describe", "id": 1, "padding": bytes(4 + FRAME_BYTES_MAX - len(empty) - 3)})
+    assert len(whole) == 4 + FRAME_BYTES_MAX
+    with RawPeer(signer.sign_path) as peer:
+        peer.send(whole[:-left])
+        time.sleep(0.05)  # so that the two parts are received apart
+        peer.send(whole[-left:])
+        began = time.monotonic()
+        assert_refused_and_closed(peer, quoting="padding")
+        assert time.monotonic() - began < FRAME_SECONDS - 3
 
 
 def test_requests_sent_in_one_write_are_answered_in_order(signer: Signer) -> None:
