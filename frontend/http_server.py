@@ -7,10 +7,8 @@ requests under way get their answers before the process ends.
 """
 
 import logging
-import queue
 import resource
 import socket
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,11 +16,9 @@ from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ErrorTask, WSGITask
 
+from frontend.connections import Channel, Dispatcher
 from frontend.edge import Edge
 from protocol.daemon import BACKLOG
 from protocol.messages import CSR_BYTES_MAX
@@ -30,9 +26,7 @@ from protocol.messages import CSR_BYTES_MAX
 _logger = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 1000  # above the keep-alive clients expected; each costs a descriptor and a few KiB
-REQUEST_SECONDS = 20  # for a request to arrive whole: header and 64 KiB of body over a bad line
 IDLE_SECONDS = 75  # nginx drops an idle connection to us after 60: it should be the first to do so
-LINGER_SECONDS = 3  # after a refusal, for the client to stop sending and read it
 DRAIN_SECONDS = 40  # for requests under way: longer than the signer is waited for
 DRAIN_PARTIAL_SECONDS = 5  # for a request that is just arriving
 DRAIN_IDLE_SECONDS = 1  # for a client that is just about to ask again on a kept connection
@@ -72,122 +66,10 @@ LIMITS = {
 _SEND_BYTES = 18_000
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress publishes no types, here and below
-    """One request as it arrives. Remembers since when, and refuses what two readers may read differently:
-    Transfer-Encoding beside Content-Length or in HTTP/1.0 (RFC 9112, 6.1), folded lines (RFC 9112, 5.2)."""
-
-    def __init__(self, adjustments: Adjustments) -> None:
-        super().__init__(adjustments)
-        self.began = time.monotonic()
-
-    def parse_header(self, header_plus: bytes) -> None:
-        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
-            raise ParsingError("a folded header line")
-        super().parse_header(header_plus)
-        if self.chunked and "CONTENT_LENGTH" in self.headers:
-            raise ParsingError("both Transfer-Encoding and Content-Length")
-        if "TRANSFER_ENCODING" in self.headers:  # still there: waitress reads it in HTTP/1.1 only
-            raise ParsingError("Transfer-Encoding in HTTP/1.0")
-
-
-class _Task(WSGITask):  # type: ignore[misc]
-    def start(self) -> None:
-        super().start()
-        self.channel.has_asked = True
-        if self.channel.server.draining:
-            self.set_close_on_finish()  # says so to the client, who connects anew for the next request
-
-
-class _ErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers what was refused before it reached the app: malformed, or too large."""
-
-    def execute(self) -> None:
-        edge: Edge = self.channel.server.application
-        answer = edge.refuse_unread(self.request.error.code, self.channel.peer)
-        self.status = answer.status_line
-        self.response_headers.extend(answer.headers)
-        self.content_length = len(answer.body)
-        self.channel.lingers = True
-        self.set_close_on_finish()
-        self.write(answer.body)
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]
-    """One connection."""
-
-    parser_class = _Parser
-    task_class = _Task
-    error_task_class = _ErrorTask
-
-    has_asked = False  # whether a whole request ever came
-    lingers = False  # whether input is unread: closing would reset the connection, and lose the answer
-    lingers_until: float | None = None
-
-    @property
-    def peer(self) -> str:
-        return "unix" if self.addr[1] is None else self.addr[0]
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request is being served or its answer sent."""
-        return bool(self.requests or self.total_outbufs_len)
-
-    def received(self, data: bytes) -> bool:
-        return self.lingers_until is None and super().received(data)
-
-    def handle_close(self) -> None:
-        if self.lingers and self.lingers_until is None and self.connected:
-            self.lingers_until = time.monotonic() + LINGER_SECONDS
-            self.will_close = self.close_when_flushed = False
-            try:
-                self.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                super().handle_close()
-        else:
-            super().handle_close()
-
-    def close_if_late(self, now: float) -> None:
-        """Closes at the next turn what lingers or arrives for too long."""
-        if self.lingers_until is not None:
-            self.will_close |= now > self.lingers_until
-        elif (request := self.request) is not None:
-            self.will_close |= now > request.began + REQUEST_SECONDS
-
-
-class _Dispatcher:
-    """The threads that serve requests. In place of waitress's own: a queue made in C hands a request over at
-    a fraction of the cost of a condition variable in Python."""
-
-    def __init__(self, threads: int) -> None:
-        self._queue: queue.SimpleQueue[_Channel | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
-        for thread in self._threads:
-            thread.start()
-
-    def add_task(self, channel: _Channel) -> None:
-        """Called by waitress when a request of this channel can be served."""
-        self._queue.put(channel)
-
-    def _serve(self) -> None:
-        while (channel := self._queue.get()) is not None:
-            try:
-                channel.service()
-            except BaseException:
-                _logger.exception("unexpected failure while serving a request")
-
-    def shutdown(self) -> bool:
-        """Ends the threads that are idle; returns whether all were."""
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join(0.1)
-        return not any(thread.is_alive() for thread in self._threads)
-
-
 class _LimitsMixin:
     """What both kinds of waitress's servers get."""
 
-    channel_class = _Channel
+    channel_class = Channel
     connections_max = CONNECTIONS_MAX
     draining = False
     active_channels: dict[int, Any]
@@ -244,7 +126,7 @@ class HttpServer:
         # Beyond the limit, with a request under way on every connection: the rest wait in the backlog.
         adjustments.connection_limit = connections_max + 50
         adjustments.send_bytes = _SEND_BYTES
-        self._dispatcher = _Dispatcher(threads)
+        self._dispatcher = Dispatcher(threads)
         self._map: dict[int, Any] = {}
         self._servers = [self._make_server(app, listener, adjustments) for app, listener in endpoints]
         for server in self._servers:

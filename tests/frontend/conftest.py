@@ -4,16 +4,27 @@ Stub and frontend live for a module; a test gets the stub as new, and starts fro
 changes more than the stub's answers.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.frontend.running import Frontend
 from tests.frontend.signer_stub import SignerStub, signer_stub
+from tests.running import short_directory
 
 StartFrontend = Callable[..., Frontend]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's name."""
+    path = short_directory()
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,6 +126,30 @@ class Frontend(Daemon):
             return read_all(connection)
 
 
+class Asking(threading.Thread):
+    """A PUT of a CSR on its way, on a connection that is kept until the frontend closes it."""
+
+    def __init__(self, frontend: Frontend, pem: bytes) -> None:
+        super().__init__()
+        self._pem = pem
+        self._frontend = frontend
+        self._session = frontend.connect()
+        self.answer = b""
+        self.start()
+
+    def run(self) -> None:
+        head = f"PUT /api/csr/web1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(self._pem)}\r\n\r\n"
+        with self._session:
+            self._session.sendall(head.encode() + self._pem)
+            self.answer = read_all(self._session)
+
+
+def children(frontend: Frontend) -> list[int]:
+    """The ids of its worker processes."""
+    path = Path(f"/proc/{frontend.pid}/task/{frontend.pid}/children")
+    return [int(pid) for pid in path.read_text().split()]
+
+
 def connect_to(where: str) -> socket.socket:
     """A connection to "http://HOST:PORT" or "unix:PATH", with a deadline for each answer."""
     if where.startswith("unix:"):
@@ -155,6 +180,12 @@ def read_all(connection: socket.socket) -> bytes:
     while data := connection.recv(65536):
         received += data
     return received
+
+
+def status_of(answer: bytes) -> int:
+    """The status of the first response in ``answer``."""
+    assert answer.startswith(b"HTTP/1."), answer
+    return int(answer.split(b" ")[1])
 
 
 def assert_problem(response: Response, status: int, code: str, detail: str = "") -> None:

@@ -11,9 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from frontend.metrics import Board
 from tests.frontend.conftest import StartFrontend
-from tests.frontend.running import Frontend, ask
+from tests.frontend.running import Frontend, ask, children
 from tests.frontend.signer_stub import SignerStub, make_csr
-from tests.frontend.test_serve import children
 
 PEM = make_csr("a.example.net")[1].public_bytes(Encoding.PEM)
 

@@ -1,6 +1,5 @@
 """The process: its command line, where it listens, how it ends, and what systemd hears of it."""
 
-import itertools
 import os
 import signal
 import socket
@@ -8,8 +7,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from frontend.http_server import DRAIN_IDLE_SECONDS, DRAIN_PARTIAL_SECONDS
 from tests.frontend.conftest import StartFrontend
-from tests.frontend.running import Frontend, Response, ask, read_all
+from tests.frontend.running import Asking, Frontend, Response, ask, children
 from tests.frontend.signer_stub import SignerStub, make_csr
-from tests.running import DEADLINE, ROOT, eventually, short_directory
+from tests.running import DEADLINE, ROOT, eventually
 
 PEM = make_csr("a.example.net")[1].public_bytes(Encoding.PEM)
 MAIN = [sys.executable, "-W", "error", "-m", "frontend.serve"]
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    path = short_directory()
-    yield path
-    subprocess.run(["rm", "-r", "--", path], check=True)
 
 
 def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -148,23 +138,6 @@ def test_more_sockets_than_it_knows_what_to_do_with_are_refused(signer: SignerSt
 # --- how it ends --------------------------------------------------------------------------------
 
 
-class Asking(threading.Thread):
-    """A request on its way, by a kept connection or one of its own."""
-
-    def __init__(self, frontend: Frontend) -> None:
-        super().__init__()
-        self._frontend = frontend
-        self._session = frontend.connect()
-        self.answer = b""
-        self.start()
-
-    def run(self) -> None:
-        head = f"PUT /api/csr/web1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PEM)}\r\n\r\n"
-        with self._session:
-            self._session.sendall(head.encode() + PEM)
-            self.answer = read_all(self._session)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_requests_under_way_are_answered_before_it_ends(
@@ -172,7 +145,7 @@ def test_requests_under_way_are_answered_before_it_ends(
 ) -> None:
     frontend = start_frontend(workers=workers)
     signer.go_on.clear()
-    asking = [Asking(frontend) for _ in range(3)]
+    asking = [Asking(frontend, PEM) for _ in range(3)]
     eventually(lambda: len(signer.issue_requests()) == 3, "three requests at the signer")
     frontend.send_signal(number)
     eventually(lambda: not accepts(frontend), "an end of new connections")
@@ -249,102 +222,3 @@ def test_a_restart_under_load_loses_no_request(signer: SignerStub) -> None:
             client.join(DEADLINE)
         assert len(answers) > 100
         assert {answer.status for answer in answers} == {200}
-
-
-# --- several workers ----------------------------------------------------------------------------
-
-
-def children(frontend: Frontend) -> list[int]:
-    """The ids of its worker processes."""
-    path = Path(f"/proc/{frontend.pid}/task/{frontend.pid}/children")
-    return [int(pid) for pid in path.read_text().split()]
-
-
-def test_a_worker_that_dies_is_replaced_and_the_others_go_on(start_frontend: StartFrontend) -> None:
-    frontend = start_frontend(workers=2)
-    first, second = children(frontend)
-    os.kill(first, signal.SIGKILL)
-    frontend.wait_for_log(r"worker \d ended with status -9; the next starts in 0\.5 s")
-    assert frontend.put_csr(PEM).status == 200
-    eventually(lambda: len(children(frontend)) == 2, "a new worker")
-    assert second in children(frontend)
-    assert first not in children(frontend)
-    assert frontend.put_csr(PEM).status == 200
-    assert frontend.stop() == 0
-
-
-def test_a_worker_that_dies_at_once_is_replaced_ever_more_slowly(start_frontend: StartFrontend) -> None:
-    frontend = start_frontend(workers=1 + 1)
-    for pause in ("0.5", "1.0"):
-        victim = children(frontend)[-1]
-        os.kill(victim, signal.SIGKILL)
-        frontend.wait_for_log(rf"worker \d ended with status -9; the next starts in {pause} s")
-        eventually(lambda: len(children(frontend)) == 2, "a new worker")
-
-
-def test_workers_do_not_outlive_their_parent(start_frontend: StartFrontend) -> None:
-    frontend = start_frontend(workers=2)
-    workers = children(frontend)
-    frontend.kill()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the end of the workers")
-
-
-def test_the_parent_of_workers_reads_no_hooks_and_holds_no_connection(start_frontend: StartFrontend) -> None:
-    frontend = start_frontend(
-        workers=2, hooks="import os\nAPI_CSR_HOOKS_FACTORY = SigningHooksBase\nprint('IN', os.getpid())\n"
-    )
-    assert len(children(frontend)) == 2
-    assert f"IN {frontend.pid}" not in frontend.log
-
-
-# --- what systemd hears -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def notices(directory: Path) -> Iterator[socket.socket]:
-    """systemd's end of NOTIFY_SOCKET."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-        end.bind(str(directory / "notify"))
-        end.settimeout(DEADLINE)
-        yield end
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_systemd_is_told_when_it_serves_and_hears_the_watchdogs_ping(
-    start_frontend: StartFrontend, notices: socket.socket, workers: int
-) -> None:
-    environ = {"NOTIFY_SOCKET": notices.getsockname(), "WATCHDOG_USEC": "100000"}
-    frontend = start_frontend(workers=workers, environ=environ)
-    heard = [notices.recv(100) for _ in range(4)]
-    assert heard.count(b"READY=1") == 1
-    assert heard.count(b"WATCHDOG=1") == 3
-    assert frontend.put_csr(PEM).status == 200
-
-
-HANG_SECONDS = 4
-HANGING = """
-import ctypes, pathlib
-class API_CSR_HOOKS_FACTORY(SigningHooksBase):
-    def authorize(self, names):
-        pathlib.Path(STATE, "hangs").touch()
-        ctypes.PyDLL(None).sleep(HANG)  # PyDLL keeps the interpreter's lock: nothing else in the process runs
-        pathlib.Path(STATE, "goes on").touch()
-"""
-
-
-def test_the_watchdog_hears_nothing_while_the_serving_loop_hangs(
-    start_frontend: StartFrontend, notices: socket.socket, directory: Path
-) -> None:
-    environ = {"NOTIFY_SOCKET": notices.getsockname(), "WATCHDOG_USEC": "100000"}
-    frontend = start_frontend(environ=environ, hooks=f"STATE, HANG = {str(directory)!r}, {HANG_SECONDS}\n{HANGING}")
-    asking = Asking(frontend)
-    eventually((directory / "hangs").exists, "the hang")
-    heard_at = [time.monotonic()]
-    while heard_at[-1] < heard_at[0] + HANG_SECONDS + 1:
-        notices.recv(100)
-        heard_at.append(time.monotonic())
-    longest = max(after - before for before, after in itertools.pairwise(heard_at))
-    assert longest > HANG_SECONDS - 1.5  # the loop turns, and hence pings, each second
-    frontend.send_signal(signal.SIGTERM)  # ends the kept connection, too
-    asking.join(DEADLINE)
-    assert asking.answer.startswith(b"HTTP/1.1 200 ")
