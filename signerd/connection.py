@@ -5,10 +5,12 @@ the reply is gone. It holds at most one frame besides, and for no longer than it
 """
 
 import contextlib
+import resource
 import selectors
 import socket
 import time
 
+from protocol.errors import ConfigurationError
 from protocol.messages import Socket
 from protocol.wire import FrameReader
 from signerd.issuance import Asker
@@ -17,6 +19,21 @@ HELLO_SECONDS = 5.0  # from the connection to a whole hello
 FRAME_SECONDS = 10.0  # from a frame's first byte to its last: a local peer needs a millisecond
 REPLY_SECONDS = 10.0  # for a peer to take a reply
 _RECEIVE_BYTES = 64 * 1024
+_OTHER_DESCRIPTORS = 64  # the ledger's files, the listening sockets, what the interpreter opens now and then
+
+
+def reserve_descriptors(connections: int) -> None:
+    """Sees to it that so many connections can be open at once.
+
+    Without a descriptor left accept() would fail, and fail again, until one is closed. Raises
+    ``ConfigurationError`` where the limit of open files doesn't allow for them.
+    """
+    wanted = connections + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < wanted:
+        raise ConfigurationError(f"{hard} files may be open at once, and {wanted} are needed: raise LimitNOFILE=")
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Connection:

@@ -78,6 +78,33 @@ def test_inherited_sockets_are_used_instead_of_its_own_and_left_where_they_are()
         assert not (signer.state / "none1").exists()
 
 
+class LimitedSigner(Signer):
+    """One that may open ``soft`` files at once, and can raise that to ``hard``."""
+
+    limits = (1024, 1024)
+
+    def command(self) -> list[str]:
+        return ["prlimit", "--nofile={}:{}".format(*self.limits), *super().command()]
+
+
+def test_a_limit_of_open_files_that_is_too_low_for_its_connections_is_raised_or_said_at_the_start() -> None:
+    signer = LimitedSigner()
+    signer.limits = (64, 4096)
+    with signer, contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(RawPeer(signer.sign_path))
+        assert "Too many open files" not in signer.log
+    signer = LimitedSigner()
+    signer.limits = (64, 64)
+    try:
+        signer.start(wait=False)
+        assert signer.wait() == 78
+        assert "LimitNOFILE=" in signer.log
+        assert "Traceback" not in signer.log
+    finally:
+        signer.close()
+
+
 # --- the watchdog ---------------------------------------------------------------------------------
 
 
