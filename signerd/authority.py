@@ -16,6 +16,7 @@ from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
 from signerd.ledger.backup import Snapshot, remove_snapshot
 from signerd.policy.policy import Policy, load_policy
+from signerd.revocation.service import Revocation
 from signerd.usage import Usage
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Authority:
         self._policy_path = policy_path
         self.snapshot: Snapshot | None = None  # of a backup under way
         self._shards = _ShardCounter(ledger)
+        self.revocation = Revocation(ledger, self.key, self.new_serial)
         remove_snapshot(ledger.path)
         _refuse_anothers_intents(ledger, identity.certificate)
         ledger.append(now, Kind.START, {"certificate": self.chain[0]})
@@ -63,6 +65,7 @@ class Authority:
         self.policy = policy
         self.usage = Usage(policy, self.ledger)
         self.issuer = Issuer(self._certificate, policy.signer.base_url)
+        self.revocation.put_in_force(policy, self.issuer)
 
     def reload(self, now: int) -> None:
         """Reads the policy anew, whole or not at all. Raises ``ConfigurationError``."""

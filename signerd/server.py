@@ -24,7 +24,7 @@ from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueR
 from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
 from signerd import issuance
 from signerd.authority import Authority
-from signerd.connection import Connection
+from signerd.connection import Connection, reserve_descriptors
 from signerd.operations import ANSWERS
 from signerd.peers import Admission, peer_uid
 
@@ -63,6 +63,7 @@ class Server:
         self._listeners = dict(listeners)
         self._connections: set[Connection] = set()
         self._queue: collections.deque[Work] = collections.deque()
+        self._more_to_sign = False  # of CRLs
         self._selector = selectors.DefaultSelector()
         self._signals, self._wake = socket.socketpair()
         self._stop_at: float | None = None
@@ -71,6 +72,7 @@ class Server:
 
     def run(self) -> None:
         """Serves; returns when it was told to stop and every request that had come is answered."""
+        reserve_descriptors(sum(CONNECTIONS_MAX.values()))
         for where, listener in self._listeners.items():
             listener.setblocking(False)
             self._selector.register(listener, selectors.EVENT_READ, where)
@@ -85,7 +87,7 @@ class Server:
             end.close()
 
     def _round(self) -> None:
-        ready = self._selector.select(0 if self._queue else _QUIET_SECONDS)
+        ready = self._selector.select(0 if self._queue or self._more_to_sign else _QUIET_SECONDS)
         for key, events in ready:
             match key.data:
                 case Connection() as connection:
@@ -95,6 +97,7 @@ class Server:
                 case _:
                     self._handle_signals()
         self._tick(time.monotonic())  # what had come in time has been read by now, however long a round takes
+        self._more_to_sign = self._authority.revocation.work(self._now())
         self._answer([self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))])
         if not ready:
             self._commit_what_waits()

@@ -18,6 +18,7 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield f"identity {policy.signer.identity or 'as SAPI_CA_PATH says, else /var/lib/ca'}"
     yield f"ledger {policy.signer.ledger}"
     yield f"certificates say where to ask: {policy.signer.base_url or 'no (signer.base_url is not set)'}"
+    yield f"a CRL is valid for {_days(policy.crl_lifetime)}, an OCSP answer for {_days(policy.ocsp_lifetime)}"
     for number, profile in enumerate(policy.profiles.values()):
         yield f"profile {profile.name}{' (the default)' if number == 0 else ''}:"
         yield from (f"  {line}" for line in _profile(profile))

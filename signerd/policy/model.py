@@ -20,6 +20,8 @@ class SignerTable(Struct, frozen=True):
     sign_users: tuple[str, ...] = ("ca-web",)  # who may speak on sign.sock: names or uids
     admin_group: str = "ca-admin"
     base_url: str | None = None
+    crl_lifetime: str = "7d"  # from one CRL's thisUpdate to its nextUpdate; a new one comes at half of it
+    ocsp_lifetime: str = "1d"  # the same of an OCSP answer: how long a stapled one outlives the signer
     custom: str = "/etc/ca/custom"  # where sapi_custom_ca/ca.py may be; only root may write there
 
 

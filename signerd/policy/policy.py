@@ -29,6 +29,8 @@ T = TypeVar("T")
 DEFAULT_PROFILE = "server"
 LIFETIME_MIN = 120  # seconds: notBefore lies a minute back, and a minute must be left
 LIFETIME_MAX = 100 * 365 * 86_400  # seconds: more is a slip of the pen
+REVOCATION_LIFETIME_MIN = 600  # seconds, of CRLs and OCSP answers: renewed at half, with room for an outage
+REVOCATION_LIFETIME_MAX = 365 * 86_400  # seconds
 _MAC_KEY_BYTES_MIN, _MAC_KEY_BYTES_MAX = 16, 4096
 _KINDS = ("dns", "ip", "email", "uri")
 
@@ -103,6 +105,8 @@ class Policy:
     quota_per_client: Quota | None
     quota_total: Quota | None
     freeze_above: Quota | None
+    crl_lifetime: int  # seconds
+    ocsp_lifetime: int  # seconds
     hash: bytes  # SHA-256 over all that stands above
 
 
@@ -124,11 +128,15 @@ def compile_policy(file: PolicyFile, *, source: str) -> Policy:
         per_client, total, freeze_above = (
             _at(f"quota.{key}", _quota, getattr(file.quota, key)) for key in ("per_client", "total", "freeze_above")
         )
+        crl_lifetime, ocsp_lifetime = (
+            _at(f"signer.{key}", _revocation_lifetime, getattr(file.signer, key))
+            for key in ("crl_lifetime", "ocsp_lifetime")
+        )
         _at("signer.base_url", _check_base_url, file.signer.base_url)
         _at("signer.sign_users", _check_not_empty, file.signer.sign_users, "would let nobody ask")
     except _Mistake as mistake:
         raise ConfigurationError(f"{source}: {mistake}") from None
-    policy = Policy(file.signer, profiles, clients, per_client, total, freeze_above, b"")
+    policy = Policy(file.signer, profiles, clients, per_client, total, freeze_above, crl_lifetime, ocsp_lifetime, b"")
     return dataclasses.replace(policy, hash=_hash(policy))
 
 
@@ -176,11 +184,15 @@ def _compile_profile(name: str, table: ProfileTable) -> Profile:
     )
 
 
-def _lifetime(text: str, longest: int) -> int:
+def _lifetime(text: str, longest: int, shortest: int = LIFETIME_MIN) -> int:
     seconds = parse_duration(text, "d")
-    if not LIFETIME_MIN <= seconds <= longest:
-        raise ValueError(f"{text} is not between {LIFETIME_MIN} s and {longest // 86_400} d ({longest} s)")
+    if not shortest <= seconds <= longest:
+        raise ValueError(f"{text} is not between {shortest} s and {longest // 86_400} d ({longest} s)")
     return seconds
+
+
+def _revocation_lifetime(text: str) -> int:
+    return _lifetime(text, REVOCATION_LIFETIME_MAX, REVOCATION_LIFETIME_MIN)
 
 
 def _check_not_empty(values: Sequence[str], consequence: str) -> None:

@@ -27,9 +27,8 @@ def revoke(ledger: Ledger, request: RevokeRequest, asker: Asker, now: int) -> tu
     be released or put on hold, ``unavailable`` if the ledger can't be written.
     """
     _check(request, now)
-    moment = max(now, ledger.head.time)  # the time that the entry will bear
-    asked = _named(ledger, request, moment) if request.serials else _since(ledger, request)
-    changing = [found for found in asked if found.not_after >= moment and _changes(found.reason, request.reason)]
+    asked = _named(ledger, request, now) if request.serials else _since(ledger, request)
+    changing = [found for found in asked if found.not_after >= now and _changes(found.reason, request.reason)]
     _record(ledger, changing, _facts(request.reason, request.invalidity_date, asker), now)
     _log.warning("%s: %d certificates by %s %d", request.reason, len(changing), asker.socket, asker.uid)
     return len(changing), len(asked) - len(changing)
@@ -56,7 +55,7 @@ def revoke_own(ledger: Ledger, request: RevokeOwnRequest, asker: Asker, now: int
         )
     if record.state is State.EXPIRED:
         raise Refused(ErrorCode.CONFLICT, f"the certificate {serial.hex()} has expired")
-    moment = max(now, ledger.head.time)
+    moment = max(now, ledger.head.time)  # the time that the entry will bear
     if record.state is not State.REVOKED:
         found = Found(record.seq, record.shard, record.not_after, record.reason)
         _record(ledger, [found], _facts(request.reason, None, asker), now)
@@ -80,14 +79,14 @@ def _since(ledger: Ledger, request: RevokeRequest) -> list[Found]:
     return find_issued_since(ledger, request.issued_since or 0, request.client)
 
 
-def _named(ledger: Ledger, request: RevokeRequest, moment: int) -> list[Found]:
+def _named(ledger: Ledger, request: RevokeRequest, now: int) -> list[Found]:
     """The certificates that were named, each once. Raises ``Refused`` for one that can't be meant."""
     asked: dict[int, Found] = {}
     for serial in request.serials:
         found = find_for_revocation(ledger, serial.lstrip(b"\0"))
         if found is None:
             raise _not_found(serial)
-        final = found.reason not in {None, HOLD} and found.not_after >= moment
+        final = found.reason not in {None, HOLD} and found.not_after >= now
         if final and request.reason in {HOLD, RELEASE}:
             what = "released" if request.reason == RELEASE else "put on hold"
             raise Refused(

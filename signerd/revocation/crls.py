@@ -1,0 +1,173 @@
+"""Which CRLs there are, when each is signed anew, and which one is current.
+
+While not too many certificates are revoked there is one CRL for all of them, whatever shard they are in: it
+has no issuing distribution point, hence serves also those who check the whole chain with it (nginx, curl).
+Beyond that each shard has its own, with an issuing distribution point that names its URL: only that URL's
+certificates are covered (RFC 5280, 5.2.5). A shard's URL always brings the newest CRL that covers it.
+
+Everything here follows from the ledger: a restart finds the CRLs that were signed, and which of them a
+revocation since has made outdated. Only the assembled bytes are kept in memory, and not all of those.
+"""
+
+import collections
+import logging
+from collections.abc import Mapping, Sequence
+
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import CrlReply
+from signerd import der
+from signerd.certificate import BACKDATING, CRL_SHARD_CERTIFICATES, Issuer, shard_url
+from signerd.key import Intent, RecordedKey
+from signerd.ledger import Ledger
+from signerd.ledger.index import ALL_SHARDS
+from signerd.ledger.revocations import SignedCrl, base_urls, count_listed, last_shard, listed, signed_crls
+from signerd.revocation import crl
+
+_log = logging.getLogger(__name__)
+
+ENTRIES_MAX = CRL_SHARD_CERTIFICATES  # of a CRL for all certificates: no larger than a shard's can get
+_GATHER_SECONDS = 3  # between two CRLs of one scope: revocations that follow each other share one
+_KEPT = 64  # CRLs in memory: 16 MiB at most
+_NONE = SignedCrl(ALL_SHARDS, 0, 0, 0, 0, None, 0)
+
+
+class Crls:
+    """Signs what is due, and has what is current. ``put_in_force`` comes first."""
+
+    def __init__(self, ledger: Ledger, key: RecordedKey) -> None:
+        self._ledger = ledger
+        self._key = key
+        self._kept: collections.OrderedDict[int, bytes] = collections.OrderedDict()  # by the seq of the intent
+        self._obstacle: str | None = None
+        self._nothing_due_at: int | None = None
+
+    def put_in_force(self, issuer: Issuer, lifetime: int) -> None:
+        """From now on CRLs are by ``issuer``, and for ``lifetime`` seconds; they are renewed at half of it."""
+        self._issuer = issuer
+        self._lifetime = lifetime
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Something has changed: a CRL may be due at once."""
+        self._nothing_due_at = None
+
+    def sign_due(self, now: int) -> bool:
+        """Signs at most one CRL, and says whether it did: there may be more. Looks once in a second, unless
+        told to ``look_again``. Raises ``Refused`` if the ledger can't be written."""
+        if now == self._nothing_due_at:
+            return False
+        self._nothing_due_at = now  # also where it fails: once a second is often enough
+        signed = signed_crls(self._ledger)
+        shards = range(last_shard(self._ledger) + 1)
+        scope = self._next_due(signed, shards, now)
+        if scope is None:
+            return False
+        self._sign(scope, signed, shards, now)
+        self.look_again()
+        return True
+
+    def current(self, shard: int, now: int) -> CrlReply:
+        """The CRL of a shard. Raises ``Refused``: ``not_found``, ``unavailable``, or ``busy`` before the first."""
+        if shard > last_shard(self._ledger):
+            raise Refused(ErrorCode.NOT_FOUND, f"there is no shard {shard}")
+        if self._obstacle is not None:
+            raise Refused(ErrorCode.UNAVAILABLE, self._obstacle)
+        signed = signed_crls(self._ledger, ALL_SHARDS, shard).values()
+        newest = max(signed, key=lambda one: one.seq, default=_NONE)
+        if newest.issued is None:
+            raise Refused(ErrorCode.BUSY, "the first CRL is about to be signed")
+        if newest.next_update <= now:
+            raise Refused(ErrorCode.UNAVAILABLE, "the CRL has run out, and no new one could be signed")
+        return CrlReply(self._bytes(newest), newest.this_update, newest.next_update)
+
+    # --- what is due ----------------------------------------------------------------------------
+
+    def _next_due(self, signed: Mapping[int, SignedCrl], shards: Sequence[int], now: int) -> int | None:
+        if now >= self._issuer.not_after:
+            return None
+        for_all = signed.get(ALL_SHARDS, _NONE)
+        sharded = any(one.seq > for_all.seq for one in signed.values())
+        # Back to one CRL only well below the limit: lest it goes to and fro.
+        limit = ENTRIES_MAX // 2 if sharded else ENTRIES_MAX
+        if count_listed(self._ledger, _expiring_from(ALL_SHARDS, signed, shards, now), limit + 1) <= limit:
+            self._obstacle = None
+            return ALL_SHARDS if sharded or self._is_due(for_all, now) else None
+        urls, newest_url = base_urls(self._ledger)
+        if not urls:
+            self._hindered(
+                f"more than {ENTRIES_MAX} certificates are revoked, and without signer.base_url none says in which"
+                " CRL to look for it"
+            )
+            return None
+        self._obstacle = None
+        outdated = max(for_all.seq, newest_url)
+        crls = (signed.get(shard, _NONE._replace(scope=shard)) for shard in shards)
+        return next((one.scope for one in crls if one.seq < outdated or self._is_due(one, now)), None)
+
+    def _is_due(self, one: SignedCrl, now: int) -> bool:
+        """Whether a CRL is missing, outdated by a revocation, or half through its life."""
+        if one.seq == 0:
+            return True
+        age = now - (one.this_update + BACKDATING)
+        if age < 0:  # the clock was set back: nobody would accept a CRL of the future
+            return True
+        if age < _GATHER_SECONDS:
+            return False
+        life = min(one.next_update - one.this_update, self._lifetime)
+        return one.changed > one.seq or age >= life // 2
+
+    def _hindered(self, why: str) -> None:
+        if self._obstacle != why:
+            _log.error("no CRL can be made: %s", why)
+        self._obstacle = why
+
+    # --- signing --------------------------------------------------------------------------------
+
+    def _sign(self, scope: int, signed: Mapping[int, SignedCrl], shards: Sequence[int], now: int) -> None:
+        edition = crl.Edition(
+            # RFC 5280, 5.2.3: never a number that was used, nor, after a restore of the ledger, a lower one.
+            number=max(now * 1000, *(one.number + 1 for one in signed.values()), 0),
+            this_update=now - BACKDATING,
+            next_update=min(now + self._lifetime, self._issuer.not_after),
+        )
+        revoked = listed(self._ledger, scope, _expiring_from(scope, signed, shards, now))
+        urls = [] if scope == ALL_SHARDS else [shard_url(url, scope) for url in base_urls(self._ledger)[0]]
+        to_be_signed = crl.to_be_signed(self._issuer, edition, revoked, urls)
+        facts = {
+            "scope": scope,
+            "number": edition.number,
+            "this_update": edition.this_update,
+            "next_update": edition.next_update,
+        }
+        # A clock that was set back holds up issuance, but no revocation: the entry bears the last one's time.
+        moment = max(now, self._ledger.head.time)
+        [signature] = self._key.sign([Intent(to_be_signed, "crl", facts)], moment)
+        where = "all certificates" if scope == ALL_SHARDS else f"shard {scope}"
+        _log.info("CRL %d of %s: %d revoked", edition.number, where, len(revoked))
+        self._keep(signed_crls(self._ledger)[scope].seq, der.signed(to_be_signed, signature))
+
+    def _bytes(self, one: SignedCrl) -> bytes:
+        """A CRL that was signed: from memory, or from the ledger."""
+        if one.seq not in self._kept:
+            to_be_signed = self._ledger.body(one.seq)["to_be_signed"]
+            signature = self._ledger.body(one.issued or 0)["signature"]
+            self._keep(one.seq, der.signed(to_be_signed, signature))
+        self._kept.move_to_end(one.seq)
+        return self._kept[one.seq]
+
+    def _keep(self, seq: int, signed: bytes) -> None:
+        self._kept[seq] = signed
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+
+def _expiring_from(scope: int, signed: Mapping[int, SignedCrl], shards: Sequence[int], now: int) -> int:
+    """The notAfter from which on certificates are listed: a certificate that expired before the last CRL's
+    thisUpdate was listed there once beyond its validity, which is enough (RFC 5280, 3.3). What has not expired
+    by now is always listed, whatever the clock said when the last CRL was signed."""
+    last = signed.get(ALL_SHARDS, _NONE).this_update
+    if scope != ALL_SHARDS:
+        last = max(last, signed.get(scope, _NONE).this_update)
+    else:
+        last = max(last, min(signed.get(shard, _NONE).this_update for shard in shards))
+    return min(last, now - BACKDATING)
