@@ -3,9 +3,11 @@
 What else somebody may have put into the file matters: SQLite runs a trigger that stands in it.
 """
 
+import contextlib
 import functools
 import re
 import sqlite3
+from collections.abc import Iterator
 
 from signerd.ledger import index
 
@@ -57,10 +59,22 @@ def _words(sql: object) -> str:
 
 
 @functools.cache
+def index_tables() -> dict[str, tuple[str, ...]]:
+    """The tables that are derived from the entries, and the columns of each one's primary key."""
+    with _empty() as db:
+        tables = [name for kind, name, *_ in _objects(db) if kind == "table" and name != "entries"]
+        key = "SELECT name FROM pragma_table_info(?) WHERE pk ORDER BY pk"
+        return {table: tuple(name for (name,) in db.execute(key, (table,))) for table in sorted(tables)}
+
+
+@functools.cache
 def _expected() -> frozenset[tuple[str, ...]]:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        create(db)
+    with _empty() as db:
         return _objects(db)
-    finally:
-        db.close()
+
+
+@contextlib.contextmanager
+def _empty() -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        create(db)
+        yield db

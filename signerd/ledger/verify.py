@@ -4,17 +4,33 @@ The chain is checked in stretches, each from where the one before ended, so that
 checked while the signer goes on issuing. After a broken entry the check goes on from the hash that stands
 there: every break is found, not only the first. What a chain alone can't show is that its end was cut off
 or the whole file replaced by an older one; a checkpoint kept elsewhere shows that (``signerd.checkpoint``).
+So it does of a chain that somebody made anew from some entry on: the hashes are no secret's.
+
+Whatever stands in the file, it is said in words, and nothing is raised.
 """
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from protocol.wire import WireError, unpack
-from signerd.ledger.chain import Entry, Head, Kind, problem_with
-from signerd.ledger.index import HOLD
+from signerd.ledger import index, schema
+from signerd.ledger.agreement import Agreement
+from signerd.ledger.chain import GENESIS, Entry, Head, problem_with
 
-_COLUMNS = ("serial", "client", "profile", "subject", "shard", "not_before", "not_after")
+STRETCH_ENTRIES_MAX = 250  # 6 ms of the event loop
+_STRETCH_BYTES = 1024 * 1024  # of bodies: a CRL's intent holds all of the CRL
+_PROBLEMS_MAX = 100  # in one stretch: a reply is to fit into its frame
+_PROBLEM_LENGTH = 400
+_EVER = 2**63 - 1
+# The kind as bytes: what is no UTF-8 any more would keep the row from being read.
+_ROWS = (
+    "SELECT seq, time, iif(typeof(kind) = 'text', CAST(kind AS BLOB), NULL), body, hash FROM entries"
+    " WHERE seq > ? ORDER BY seq LIMIT ?"
+)
 
 
 class Stretch(NamedTuple):
@@ -24,19 +40,43 @@ class Stretch(NamedTuple):
     problems: tuple[str, ...]
 
 
-def verify_stretch(db: sqlite3.Connection, before: Head, limit: int, now: int) -> Stretch:
-    """Checks up to ``limit`` entries after ``before``."""
-    rows = db.execute(
-        "SELECT seq, time, kind, body, hash FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", (before.seq, limit)
-    ).fetchall()
-    problems = []
-    for row in rows:
-        if (problem := problem_with(before, row)) is not None:
-            problems.append(problem)
-        else:
-            problems += _problems_within(db, Entry(*row), now)
+def verify_stretch(db: sqlite3.Connection, before: Head, limit: int, now: int = 0) -> Stretch:
+    """Checks up to ``limit`` entries after ``before``, and the index rows that follow from them. It may stop
+    earlier; where it did not get on at all, ``before`` was the last entry."""
+    found: list[str] = []
+    try:
+        agreement = Agreement(db)
+        last = before
+        for entry, problem, head in _entries(db, before, min(limit, STRETCH_ENTRIES_MAX)):
+            found += [problem] if problem else agreement.problems_with(entry)
+            last = head
+        end = last.seq if db.execute("SELECT 1 FROM entries WHERE seq > ?", (last.seq,)).fetchone() else _EVER
+        found += agreement.rows_without_entry(before.seq + 1 if before.seq else -_EVER, end)
+        if before == GENESIS:
+            found += _before_the_first(db)
+    except sqlite3.Error as error:
+        return Stretch(before, (*_bounded(found), f"the file can't be read on after entry {before.seq}: {error}"))
+    return Stretch(last, _bounded(found))
+
+
+def _bounded(problems: list[str]) -> tuple[str, ...]:
+    said = tuple(problem[:_PROBLEM_LENGTH] for problem in problems[:_PROBLEMS_MAX])
+    more = len(problems) - len(said)
+    return (*said, f"and {more} problems more in this stretch") if more else said
+
+
+def _entries(db: sqlite3.Connection, before: Head, limit: int) -> Iterator[tuple[Entry, str | None, Head]]:
+    """The entries after ``before``, what is wrong with each in the chain, and what the next one builds on."""
+    size = 0
+    for seq, time, kind, body, digest in db.execute(_ROWS, (before.seq, limit)):
+        name = kind.decode(errors="replace") if isinstance(kind, bytes) else kind
+        row = (seq, time, name, body, digest)
+        problem = problem_with(before, row)
         before = _stored_head(row)
-    return Stretch(before, tuple(problems))
+        yield Entry(*row), problem, before
+        size += len(body) if isinstance(body, bytes) else 0
+        if size > _STRETCH_BYTES:
+            return
 
 
 def _stored_head(row: tuple[Any, ...]) -> Head:
@@ -45,52 +85,120 @@ def _stored_head(row: tuple[Any, ...]) -> Head:
     return Head(seq, time if isinstance(time, int) else 0, digest if whole else bytes(32))
 
 
-def _problems_within(db: sqlite3.Connection, entry: Entry, now: int) -> Iterator[str]:
-    """What is wrong with the meaning of an entry whose hash is right, or with the index rows that follow from it."""
-    try:
-        body = unpack(entry.body)
-    except WireError as error:
-        yield f"entry {entry.seq} can't be read: {error}"
-        return
-    match entry.kind:
-        case Kind.INTENT if body["what"] == "certificate":
-            yield from _certificate_problems(db, entry.seq, body, now)
-        case Kind.ISSUED:
-            yield from _signature_problems(db, entry.seq, body)
-        case Kind.REVOKED:
-            yield from _revocation_problems(db, entry.seq, body, now)
+def _before_the_first(db: sqlite3.Connection) -> Iterator[str]:
+    for (seq,) in db.execute("SELECT seq FROM entries WHERE seq < 1 LIMIT 10"):
+        yield f"entry {seq} was never recorded: the first is 1"
 
 
-def _certificate_problems(db: sqlite3.Connection, seq: int, body: dict[str, Any], now: int) -> Iterator[str]:
-    sql = f"SELECT {', '.join(_COLUMNS)} FROM certificates WHERE seq = ?"  # noqa: S608 - constants of this file
-    row = db.execute(sql, (seq,)).fetchone()
-    if row is None:
-        if body["not_after"] >= now:  # else it was pruned
-            yield f"the index has lost the certificate of entry {seq}"
-        return
-    wrong = [name for name, value in zip(_COLUMNS, row, strict=True) if body[name] != value]
-    if wrong:
-        yield f"the index is wrong about the certificate of entry {seq}: {', '.join(wrong)}"
-    for name in body["names"]:
-        if db.execute("SELECT 1 FROM names WHERE name = ? AND seq = ?", (name, seq)).fetchone() is None:
-            yield f"the index has lost the name {name} of entry {seq}"
+class LedgerFile:
+    """A backup, or the ledger of a signer that is stopped, to be verified from its first entry to its last.
+
+    It is only read. As the stretches go on, the index is made anew beside it, in a temporary file of SQLite's;
+    the last stretch tells where the two differ. ``entries`` is the seq of the last entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises ``OSError`` if the file can't be opened, and ``sqlite3.Error`` if it is no database."""
+        with path.open("rb"):
+            pass  # what is wrong with the path is said better here than by SQLite
+        # Without a write-ahead log beside it the file is all there is; then SQLite need not make one to read.
+        whole = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+        self._db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro{whole}", uri=True, isolation_level=None)
+        self._db.text_factory = lambda octets: octets.decode(errors="replace")
+        self._anew = sqlite3.connect("", isolation_level=None)
+        try:
+            self._db.execute("PRAGMA trusted_schema = OFF")
+            self._db.execute("BEGIN")  # one state of it, whatever a signer may do meanwhile
+            self._problem = schema.problem(self._db)
+            sql = "SELECT coalesce(max(seq), 0) FROM entries"
+            self.entries = 0 if self._problem else int(self._db.execute(sql).fetchone()[0])
+            schema.create(self._anew)
+            self._anew.execute("PRAGMA journal_mode = OFF")
+            self._anew.execute("BEGIN")
+        except BaseException:
+            self.close()
+            raise
+        self._last = GENESIS
+
+    def close(self) -> None:
+        """Lets go of it."""
+        self._db.close()
+        self._anew.close()
+
+    def check_next(self, limit: int) -> Stretch:
+        """Checks up to ``limit`` entries more, and after the last of them the index and the file as a whole."""
+        if self._problem is not None:
+            return Stretch(self._last, (f"it {self._problem}",))
+        found = list(_before_the_first(self._db)) if self._last == GENESIS else []
+        try:
+            for entry, problem, last in _entries(self._db, self._last, limit):
+                self._last = last
+                found += [problem] if problem else self._make_anew(entry)
+            if self._last.seq == self.entries:
+                found += self._compare()
+        except sqlite3.Error as error:
+            found.append(f"the file can't be read on after entry {self._last.seq}: {error}")
+        return Stretch(self._last, _bounded(found))
+
+    def _make_anew(self, entry: Entry) -> Iterator[str]:
+        """Has the index made anew know one entry more."""
+        try:
+            index.apply(self._anew, entry.seq, entry.time, entry.kind, unpack(entry.body))
+        except WireError as error:
+            yield f"entry {entry.seq} can't be read: {error}"
+        except sqlite3.IntegrityError as error:
+            yield f"entry {entry.seq} contradicts one before it: {error}"
+        except (sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            yield f"entry {entry.seq} is not what a {entry.kind} entry is ({type(error).__name__})"
+
+    def _compare(self) -> Iterator[str]:
+        for (verdict,) in self._db.execute(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
+            if verdict != "ok":
+                yield f"the file is damaged: {verdict}"
+        for table, key in schema.index_tables().items():
+            in_order = f"SELECT * FROM {table} ORDER BY {', '.join(key)}"  # noqa: S608 - names of the schema
+            rows, anew = self._db.execute(in_order), self._anew.execute(in_order)
+            columns = [column[0] for column in rows.description]
+            differences = _differences(rows, anew, [columns.index(name) for name in key])
+            for found, expected in itertools.islice(differences, _PROBLEMS_MAX):
+                yield f"the index is wrong about {_difference(table, columns, found, expected)}"
 
 
-def _signature_problems(db: sqlite3.Connection, seq: int, body: dict[str, Any]) -> Iterator[str]:
-    row = db.execute("SELECT issued FROM certificates WHERE seq = ?", (body["intent"],)).fetchone()
-    if row is not None and row[0] != seq:
-        yield f"the index is wrong about the signature of entry {body['intent']}"
+Row = tuple[Any, ...]
 
 
-def _revocation_problems(db: sqlite3.Connection, seq: int, body: dict[str, Any], now: int) -> Iterator[str]:
-    """A revocation that the index has forgotten would be missing from CRL and OCSP. A hold may have been
-    released since."""
-    for certificate in body["certificates"]:
-        row = db.execute("SELECT revoked_at, not_after FROM certificates WHERE seq = ?", (certificate,)).fetchone()
-        if row is not None and row[0] is None and not (body["reason"] == HOLD and _released(db, seq, certificate)):
-            yield f"the index has forgotten that entry {seq} revoked the certificate of entry {certificate}"
+def _differences(
+    rows: Iterator[Row], expected: Iterator[Row], key: list[int]
+) -> Iterator[tuple[Row | None, Row | None]]:
+    """The rows of one that the other does not have, in pairs where both have one with that key. Both are in
+    the order of their keys."""
+
+    def place(row: Row) -> list[tuple[str, Any]]:
+        return [(type(row[index]).__name__, row[index]) for index in key]
+
+    one, other = next(rows, None), next(expected, None)
+    while one is not None or other is not None:
+        if one == other:
+            one, other = next(rows, None), next(expected, None)
+        elif other is None or (one is not None and place(one) < place(other)):
+            yield one, None
+            one = next(rows, None)
+        elif one is None or place(other) < place(one):
+            yield None, other
+            other = next(expected, None)
+        else:
+            yield one, other
+            one, other = next(rows, None), next(expected, None)
 
 
-def _released(db: sqlite3.Connection, since: int, certificate: int) -> bool:
-    rows = db.execute("SELECT body FROM entries WHERE kind = ? AND seq > ?", (Kind.RELEASED, since))
-    return any(certificate in unpack(body)["certificates"] for (body,) in rows)
+def _difference(table: str, columns: list[str], found: Row | None, expected: Row | None) -> str:
+    if found is None or expected is None:
+        row = dict(zip(columns, expected or found or (), strict=True))
+        said = ", ".join(f"{name} {value!r}" for name, value in row.items() if value is not None)
+        return f"{table}: {'a row too many' if expected is None else 'a row is missing'} ({said})"
+    wrong = [
+        f"{name} is {one!r} and not {other!r}"
+        for name, one, other in zip(columns, found, expected, strict=True)
+        if one != other
+    ]
+    return f"{table}, {columns[0]} {expected[0]!r}: {', '.join(wrong)}"
