@@ -1,0 +1,169 @@
+"""ca_admin doctor: systemd's units, their sandboxes and sockets, and what comes through nginx."""
+
+import grp
+import pwd
+import re
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from signerd.commands.finding import Finding, Level, output_of, text_of
+from signerd.identity import CERTIFICATE_NAMES
+
+_SERVICES = {"ca-signerd.service": "ca", "ca-frontend.service": "ca-web"}
+_UNITS = ("ca-sign.socket", "ca-admin.socket", "ca-frontend.socket", *_SERVICES)
+_EXPOSURE_MAX = 1.0  # of 10; as shipped they are at 0.4 and 0.2
+
+# Whose each socket is, which group may connect (None: whichever nginx is in), and what opens it.
+_SOCKETS = {
+    Path("/run/ca/sign.sock"): ("ca", "ca-web", "ca-sign.socket"),
+    Path("/run/ca/admin.sock"): ("ca", "ca-admin", "ca-admin.socket"),
+    Path("/run/ca-frontend/http.sock"): ("ca-web", None, "ca-frontend.socket"),
+}
+
+
+def check_units() -> Iterator[Finding]:
+    """Each unit is loaded, comes with the next boot, and runs."""
+    bad = False
+    for unit in _UNITS:
+        state = _properties(
+            unit, "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result"
+        )
+        if state is None:
+            yield Finding("units", Level.UNKNOWN, "systemctl doesn't answer", "run it where systemd is process 1")
+            return
+        finding = _unit_finding(unit, state)
+        if finding is not None:
+            bad = True
+            yield finding
+    if not bad:
+        yield Finding("units", Level.OK, "all are running, and enabled for the next boot")
+
+
+def _unit_finding(unit: str, state: dict[str, str]) -> Finding | None:
+    if state["LoadState"] != "loaded":
+        return Finding("units", Level.PROBLEM, f"{unit} is not installed", "install signerd again")
+    if state["ActiveState"] != "active":
+        detail = f"{unit} is {state['ActiveState']} ({state['Result']})"
+        advice = f"systemctl status {unit} says why; then: systemctl reset-failed {unit}; systemctl restart {unit}"
+        return Finding("units", Level.PROBLEM, detail, advice)
+    if unit in _SERVICES and state["UnitFileState"] != "enabled":
+        return Finding("units", Level.WARNING, f"{unit} is not started at boot", f"systemctl enable {unit}")
+    if state["NeedDaemonReload"] == "yes":
+        detail = f"{unit} was changed on disk and not loaded"
+        return Finding("units", Level.WARNING, detail, f"systemctl daemon-reload; systemctl restart {unit}")
+    if state.get("NRestarts", "0") not in {"0", ""}:
+        detail = f"{unit} ended {state['NRestarts']} times by itself and was started again"
+        return Finding("units", Level.WARNING, detail, f"journalctl --unit {unit} says why")
+    return None
+
+
+def check_sandboxes() -> Iterator[Finding]:
+    """Each service runs as its user, and no drop-in has opened its sandbox."""
+    for unit, user in _SERVICES.items():
+        state = _properties(unit, "User", "PrivateNetwork", "NoNewPrivileges") or {}
+        verdict = text_of("systemd-analyze", "security", "--no-pager", unit)
+        exposure = re.search(r"exposure level for \S+: ([0-9.]+)", verdict or "")
+        advice = f"systemctl cat {unit} shows which drop-in does it; systemd-analyze security {unit} what it costs"
+        if state.get("User") != user:
+            yield Finding("sandbox", Level.PROBLEM, f"{unit} runs as {state.get('User') or 'root'}, not {user}", advice)
+        elif state["NoNewPrivileges"] != "yes" or (user == "ca" and state["PrivateNetwork"] != "yes"):
+            yield Finding("sandbox", Level.PROBLEM, f"{unit} has a network, or a way to more rights", advice)
+        elif exposure is None:
+            yield Finding("sandbox", Level.UNKNOWN, f"systemd-analyze doesn't rate {unit}", "look at it yourself")
+        elif float(exposure[1]) > _EXPOSURE_MAX:
+            yield Finding("sandbox", Level.WARNING, f"{unit} is exposed at {exposure[1]}, as shipped below 1", advice)
+        else:
+            yield Finding("sandbox", Level.OK, f"{unit} runs as {user}; exposure {exposure[1]} of 10")
+
+
+def check_sockets() -> Iterator[Finding]:
+    """Each socket belongs to whom it is for, and nobody else may connect."""
+    bad = False
+    for path, (owner, group, unit) in _SOCKETS.items():
+        if not path.exists() or not stat.S_ISSOCK((status := path.stat()).st_mode):
+            bad = True
+            yield Finding("sockets", Level.PROBLEM, f"there is no socket {path}", f"systemctl restart {unit}")
+            continue
+        found = (_name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid))
+        if found != (owner, group or found[1]) or status.st_mode & 0o007:
+            bad = True
+            detail = f"{path} is {':'.join(found)}, mode {stat.S_IMODE(status.st_mode):o}"
+            advice = f"it should be {owner}:{group or found[1]}, mode 660: systemctl cat {unit}, and restart that"
+            yield Finding("sockets", Level.PROBLEM, detail, advice)
+    if not bad:
+        yield Finding("sockets", Level.OK, "each belongs to whom it is for")
+
+
+def check_memory() -> Iterator[Finding]:
+    """The key can't reach the swap, and no passphrase stands in an environment."""
+    for unit in _SERVICES:
+        pid = (_properties(unit, "MainPID") or {}).get("MainPID", "0")
+        if pid != "0" and b"CA_PASSPHRASE=" in Path("/proc", pid, "environ").read_bytes():
+            detail = f"CA_PASSPHRASE is in the environment of {unit}"
+            yield Finding("memory", Level.PROBLEM, detail, f"take it out: systemctl cat {unit}; use the credential")
+    pid = (_properties("ca-signerd.service", "MainPID") or {}).get("MainPID", "0")
+    if pid == "0":
+        return
+    locked = re.search(r"^VmLck:\s+(\d+)", Path("/proc", pid, "status").read_text(), flags=re.MULTILINE)
+    swaps = Path("/proc/swaps").read_text().splitlines()[1:]
+    if swaps and locked is not None and locked[1] == "0":
+        detail = "the signer's memory isn't locked, and there is swap: the key may get there"
+        yield Finding("memory", Level.WARNING, detail, "encrypt the swap, or: swapoff --all")
+    else:
+        yield Finding("memory", Level.OK, "no swap" if not swaps else "the signer's memory is locked")
+
+
+def check_http(base_url: str | None, identity: Path) -> Iterator[Finding]:
+    """The frontend answers, and nginx serves what certificates point to."""
+    command = ("curl", "--silent", "--fail", "--max-time", "10")
+    if text_of("curl", "--version") is None:
+        yield Finding("http", Level.UNKNOWN, "curl isn't there", "apt install curl")
+        return
+    if output_of(*command, "--unix-socket", "/run/ca-frontend/http.sock", "http://localhost/healthz") is None:
+        yield Finding("http", Level.PROBLEM, "the frontend does not answer", "systemctl status ca-frontend says why")
+    else:
+        yield Finding("http", Level.OK, "the frontend answers")
+    if base_url is None:
+        return
+    served = output_of(*command, f"{base_url}/ca.der")
+    if served is None:
+        detail = f"{base_url}/ca.der, which certificates point to, can't be fetched from here"
+        yield Finding("nginx", Level.PROBLEM, detail, f"systemctl status nginx; nginx -t; {_resolution(base_url)}")
+    elif served != _own_certificate(identity):
+        detail = f"{base_url}/ca.der is not this CA's certificate"
+        yield Finding("nginx", Level.PROBLEM, detail, f"does that name lead here? {_resolution(base_url)}")
+    else:
+        yield Finding("nginx", Level.OK, f"{base_url}/ca.der is this CA's certificate")
+
+
+def _resolution(base_url: str) -> str:
+    host = base_url.removeprefix("http://").partition("/")[0].partition(":")[0]
+    try:
+        return f"{host} is {socket.gethostbyname(host)}"
+    except OSError:
+        return f"{host} has no address: enter it into DNS"
+
+
+def _own_certificate(identity: Path) -> bytes | None:
+    for name in CERTIFICATE_NAMES:
+        if (path := identity / name).exists():
+            return x509.load_pem_x509_certificates(path.read_bytes())[0].public_bytes(Encoding.DER)
+    return None
+
+
+def _properties(unit: str, *names: str) -> dict[str, str] | None:
+    shown = text_of("systemctl", "show", unit, *(f"--property={name}" for name in names))
+    return None if shown is None else dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def _name(look_up: Callable[[int], tuple[Any, ...]], number: int) -> str:
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)
