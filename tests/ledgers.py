@@ -19,7 +19,8 @@ class LedgerReader:
         self._time = 0
         self.seq = 0  # of the last entry read
         self.started = 0  # the seq of the last start
-        self.intents: dict[int, dict[str, Any]] = {}  # of certificates, by seq
+        self.intents: dict[int, dict[str, Any]] = {}  # of certificates and all else, by seq
+        self.signed: set[int] = set()  # the intents that have their signature
         self.certificates: dict[int, bytes] = {}  # DER, by their intent's seq
 
     def follow(self) -> list[bytes]:
@@ -41,19 +42,25 @@ class LedgerReader:
         fields = unpack(body)
         if kind == "start":
             self.started = seq
-        elif kind == "intent" and fields["what"] == "certificate":
+        elif kind == "intent":
             self.intents[seq] = fields
-        elif kind == "issued" and fields["intent"] in self.intents:
-            assert fields["intent"] not in self.certificates, f"entry {fields['intent']} was signed twice"
-            to_be_signed = self.intents[fields["intent"]]["to_be_signed"]
-            self.certificates[fields["intent"]] = der.signed(to_be_signed, fields["signature"])
-            return self.certificates[fields["intent"]]
+        elif kind == "issued":
+            return self._read_signature(fields["intent"], fields["signature"])
         return None
+
+    def _read_signature(self, seq: int, signature: bytes) -> bytes | None:
+        assert seq not in self.signed, f"entry {seq} was signed twice"
+        self.signed.add(seq)
+        intent = self.intents[seq]
+        if intent["what"] != "certificate":
+            return None
+        self.certificates[seq] = der.signed(intent["to_be_signed"], signature)
+        return self.certificates[seq]
 
     @property
     def pending(self) -> list[int]:
-        """The intents without a certificate."""
-        return sorted(self.intents.keys() - self.certificates.keys())
+        """The intents without a signature."""
+        return sorted(self.intents.keys() - self.signed)
 
     @property
     def left_pending_by_the_start(self) -> list[int]:
