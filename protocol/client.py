@@ -19,7 +19,7 @@ from protocol.messages import PROTOCOL_VERSION, HelloReply, HelloRequest, Messag
 from protocol.wire import ID_MAX, FrameReader, WireError, decode_reply, encode_request
 
 T = TypeVar("T", bound=Message)
-_ATTEMPTS = 3  # on new connections: a restart may end one or two of them; a third failure is no coincidence
+ATTEMPTS = 3  # on new connections: a restart may end one or two of them; a third failure is no coincidence
 _RECEIVE_BYTES = 64 * 1024
 
 
@@ -150,7 +150,7 @@ class SignerClient:
 
     def _ask(self, op: str, request: Message, reply: type[T]) -> T:
         attempts = 0
-        while attempts < _ATTEMPTS:
+        while attempts < ATTEMPTS:
             connection = self._take_idle()
             attempts += connection is None  # every idle one may have ended since, by a restart say
             try:

@@ -27,7 +27,7 @@ FRAME_BYTES_MAX = 256 * 1024  # the largest message is a page of `list`; a CSR t
 ID_MAX = 2**32 - 1
 DETAIL_MAX = 32 * 1024  # characters of a refusal's detail: 100 names of 253 characters, and what is wrong with each
 _HEADER = struct.Struct(">I")
-_CONTAINER_MAX = 4096  # items in one array or map: a page of 1,000 rows, with room
+CONTAINER_MAX = 4096  # items in one array or map: a page of 1,000 rows, with room
 _WHAT_MAX = 256  # characters of a WireError that may quote the peer: it goes to the log and back
 T = TypeVar("T", bound=Message)
 # What msgspec may take as it stands; anything else (a base64 string for bytes, say) is a wrong type.
@@ -158,8 +158,8 @@ def unpack(body: bytes) -> dict[str, Any]:
             strict_map_key=True,
             object_pairs_hook=_unique,
             ext_hook=_refuse_extension,
-            max_array_len=_CONTAINER_MAX,
-            max_map_len=_CONTAINER_MAX,
+            max_array_len=CONTAINER_MAX,
+            max_map_len=CONTAINER_MAX,
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise WireError(f"not one strict msgpack value ({type(error).__name__})") from None

@@ -47,12 +47,13 @@ class RawPeer:
 
     def receive(self) -> dict[str, Any]:
         """The next reply. Fails when the connection ends before it."""
-        (length,) = struct.unpack(">I", self._take(4))
-        reply = msgpack.unpackb(self._take(length))
+        (length,) = struct.unpack(">I", self.receive_bytes(4))
+        reply = msgpack.unpackb(self.receive_bytes(length))
         assert isinstance(reply, dict)
         return reply
 
-    def _take(self, size: int) -> bytes:
+    def receive_bytes(self, size: int) -> bytes:
+        """So many bytes, whatever they are. Fails when the connection ends before them."""
         while len(self._received) < size:
             data = self.socket.recv(65536)
             assert data, "the signer closed the connection"
