@@ -40,7 +40,7 @@ class Stretch(NamedTuple):
     problems: tuple[str, ...]
 
 
-def verify_stretch(db: sqlite3.Connection, before: Head, limit: int, now: int = 0) -> Stretch:
+def verify_stretch(db: sqlite3.Connection, before: Head, limit: int) -> Stretch:
     """Checks up to ``limit`` entries after ``before``, and the index rows that follow from them. It may stop
     earlier; where it did not get on at all, ``before`` was the last entry."""
     found: list[str] = []
