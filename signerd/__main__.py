@@ -61,6 +61,7 @@ def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> No
     try:
         Server(authority, listeners, admission, now).run()
     finally:
+        authority.close()
         ledger.close()
 
 

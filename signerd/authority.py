@@ -14,7 +14,7 @@ from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
 from signerd.identity import Identity
 from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
-from signerd.ledger.backup import Snapshot, remove_snapshot
+from signerd.ledger.backup import Backups
 from signerd.policy.policy import Policy, load_policy
 from signerd.revocation.service import Revocation
 from signerd.usage import Usage
@@ -49,10 +49,9 @@ class Authority:
         self._lately: collections.deque[int] = collections.deque(maxlen=1024)
         self._certificate = identity.certificate
         self._policy_path = policy_path
-        self.snapshot: Snapshot | None = None  # of a backup under way
+        self.backups = Backups(ledger)
         self._shards = _ShardCounter(ledger)
         self.revocation = Revocation(ledger, self.key, self.new_serial)
-        remove_snapshot(ledger.path)
         _refuse_anothers_intents(ledger, identity.certificate)
         ledger.append(now, Kind.START, {"certificate": self.chain[0]})
         self._put_in_force(load_policy(policy_path), now)
@@ -118,6 +117,14 @@ class Authority:
     def next_shard(self) -> int:
         """The CRL shard of the next certificate."""
         return self._shards.take()
+
+    def tend(self, now: int) -> None:
+        """What is to be done once in a second, whether or not anybody asks for anything."""
+        self.backups.give_up_idle(now)
+
+    def close(self) -> None:
+        """Leaves nothing half done behind."""
+        self.backups.close()
 
 
 def _refuse_anothers_intents(ledger: Ledger, certificate: x509.Certificate) -> None:

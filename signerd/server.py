@@ -248,6 +248,7 @@ class Server:
                 if connection.deadline is not None and connection.deadline < moment:
                     _log.warning("audit: %s was too slow", connection)
                     self._drop(connection)
+            self._authority.tend(self._now())
 
     def _catch_signals(self) -> None:
         """Has signals wake the loop: they are handled between requests, never in one."""

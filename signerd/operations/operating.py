@@ -5,12 +5,11 @@ from protocol.errors import ConfigurationError, ErrorCode, Refused
 from signerd.authority import Authority
 from signerd.checkpoint import make_checkpoint
 from signerd.issuance import Asker
-from signerd.ledger import Head, Kind
-from signerd.ledger.backup import Snapshot
+from signerd.ledger import Head
 from signerd.ledger.certificates import find
 from signerd.ledger.search import count_by_state, search, summary
 
-_PART_BYTES = 192 * 1024  # of a backup in a reply: below the frame's cap
+_SEQ_MAX = 2**63 - 1  # what SQLite can look for
 
 
 def answer_status(
@@ -72,7 +71,8 @@ def answer_verify(
     authority: Authority, request: messages.VerifyRequest, asker: Asker, now: int
 ) -> messages.VerifyReply:
     ledger = authority.ledger
-    stretch = ledger.verify_stretch(Head(request.seq, 0, request.hash), request.limit, now)
+    before = Head(min(request.seq, _SEQ_MAX), 0, request.hash)
+    stretch = ledger.verify_stretch(before, request.limit)
     return messages.VerifyReply(
         seq=stretch.head.seq, hash=stretch.head.hash, entries=ledger.head.seq, problems=stretch.problems
     )
@@ -89,20 +89,6 @@ def answer_checkpoint(
 def answer_backup(
     authority: Authority, request: messages.BackupRequest, asker: Asker, now: int
 ) -> messages.BackupReply:
-    snapshot = authority.snapshot
-    if request.offset == 0 and (snapshot is None or snapshot.served):
-        if snapshot is not None:
-            snapshot.close()
-        authority.ledger.append(now, Kind.BACKUP, {"asker": f"{asker.socket} {asker.uid}"})
-        authority.ledger.commit()  # what the snapshot's own connection is to see
-        snapshot = authority.snapshot = Snapshot(authority.ledger.path)
-    if snapshot is None:
-        raise Refused(ErrorCode.NOT_FOUND, "there is no snapshot: begin at offset 0")
-    if (total := snapshot.size) is None:
-        return messages.BackupReply(total=None, data=b"")
-    snapshot.served = True
-    data = snapshot.read(request.offset, _PART_BYTES)
-    if request.offset + len(data) >= total:
-        snapshot.close()
-        authority.snapshot = None
+    record = {"asker": f"{asker.socket} {asker.uid}"}
+    total, data = authority.backups.part(asker, request.offset, record, now)
     return messages.BackupReply(total=total, data=data)
