@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -14,27 +13,35 @@ _STYLES = {
     **dict.fromkeys(("revoked", "frozen", "locked", "unavailable", "no"), "bold red"),
     "expired": "dim",
 }
-_SERIAL_DIGITS = 40  # to be copied as one piece, whatever the terminal's width
+_STYLED = {"state", "ok"}  # columns and facts
+_FOLDED = {"names", "detail"}  # columns of any width; all others are to be read and copied as one piece
+_FOLDED_WIDTH = 24
+_WIDTH_MAX = 10_000
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, err: bool) -> None:
-    """Prints a table; what does not fit into a column is folded, never cut."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """Prints a table. What does not fit into a column is folded, never cut; where the terminal is too narrow
+    for that, its lines are as long as they have to be."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
     for heading in headings:
-        table.add_column(heading, overflow="fold", min_width=_SERIAL_DIGITS if heading == "serial" and rows else None)
+        if heading in _FOLDED:
+            table.add_column(heading, overflow="fold", min_width=_FOLDED_WIDTH)
+        else:
+            table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(*map(_cell, row))
-    Console(stderr=err, highlight=False).print(table)
+        table.add_row(*map(_value, headings, row))
+    console = Console(stderr=err, highlight=False)
+    needed = console.measure(table, options=console.options.update(max_width=_WIDTH_MAX)).minimum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def show_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Prints names and values, a line each."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold")
-    grid.add_column(overflow="fold")
+    console = Console(highlight=False)
+    width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        grid.add_row(name, _cell(value))
-    Console(highlight=False).print(grid)
+        console.print(Text.assemble((f"{name:<{width}}  ", "bold"), _value(name, value)), soft_wrap=True)
 
 
 def progress_bar() -> Progress:
@@ -50,5 +57,5 @@ def progress_bar() -> Progress:
     )
 
 
-def _cell(text: str) -> Text:
-    return Text(text, style=_STYLES.get(text, ""))
+def _value(name: str, text: str) -> Text:
+    return Text(text, style=_STYLES.get(text, "") if name in _STYLED else "")

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -23,11 +22,11 @@ def new_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     Until then it is readable by nobody else; from then on it is durable. What is no regular file (a pipe, a
     device) is written to as it stands. Raises OSError.
     """
-    path = path.resolve()  # where a symbolic link leads, as a shell's > has it
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+    if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield file
         return
+    path = path.resolve()  # where a symbolic link leads, as a shell's > has it
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         # "x": what is there already under this name, a symbolic link say, is an error.

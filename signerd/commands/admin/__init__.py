@@ -23,6 +23,7 @@ _SUBCOMMANDS = {
     "checkpoint": "signerd.commands.admin.keeping:checkpoint",
     "backup": "signerd.commands.admin.keeping:backup",
     "export": "signerd.commands.admin.exporting:export",
+    "doctor": "signerd.commands.doctor:doctor",
     "completion": "signerd.commands.admin.completing:completion",
 }
 

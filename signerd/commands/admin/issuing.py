@@ -52,11 +52,10 @@ def check(session: Session, csr: str, client: str, profile: str | None, lifetime
 
 def _print_check(reply: CheckReply, text: str | None) -> None:
     Table("rule", "ok", "detail").print([(rule.rule, "ok" if rule.ok else "no", rule.detail) for rule in reply.rules])
-    click.echo(
-        "\nallowed: this certificate would be made\n" if reply.allowed else "\nnot allowed: nothing would be issued"
-    )
-    if text is not None:
-        click.echo(text, nl=False)
+    if text is None:
+        click.echo("\nNot allowed: nothing would be issued.")
+    else:
+        click.echo(f"\nAllowed: this certificate would be made.\n\n{text}", nl=False)
 
 
 @click.command()

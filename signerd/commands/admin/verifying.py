@@ -3,10 +3,8 @@
 import contextlib
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 from cryptography import x509
@@ -20,8 +18,7 @@ from signerd.commands.admin.session import Session, subcommand
 from signerd.commands.admin.verification import Checkpoint, Outcome, Place, Stretch, verify_ledger
 from signerd.commands.output import counted, print_json
 from signerd.commands.progress import Progress
-from signerd.ledger import Head
-from signerd.ledger.verify import verify_stretch
+from signerd.ledger.verify import LedgerFile
 
 _STATEMENT = re.compile(r"^(?=signerd checkpoint )", re.MULTILINE)
 CheckStretch = Callable[[Place, int], Stretch]
@@ -68,7 +65,7 @@ def verify(session: Session, checkpoints: tuple[Path, ...], ledger: Path | None,
         raise click.UsageError("without a signer to ask, --checkpoint needs --certificate")
     with contextlib.ExitStack() as stack:
         if ledger is not None:
-            check_stretch = stack.enter_context(_file(ledger))
+            check_stretch = stack.enter_context(_reading(ledger))
             known = () if certificate is None else _read_checkpoints(checkpoints, _read_certificate(certificate))
         else:
             signer = stack.enter_context(session.signer())
@@ -101,27 +98,18 @@ def _asking(signer: SignerClient) -> CheckStretch:
 
 
 @contextlib.contextmanager
-def _file(path: Path) -> Iterator[CheckStretch]:
+def _reading(path: Path) -> Iterator[CheckStretch]:
     """Reads the ledger at ``path``, and changes nothing. Raises OSError or ``click.ClickException``."""
-    with path.open("rb"):
-        pass  # what is wrong with the path is said better here than by SQLite
-    # Without a write-ahead log beside it the file is all there is; then SQLite need not make one to read.
-    whole = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-    now = int(time.time())
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro{whole}", uri=True)) as db:
-        db.text_factory = lambda octets: octets.decode(errors="replace")  # a flipped bit is a problem, no error
-        try:
-            (entries,) = db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
-        except sqlite3.Error as error:
-            raise click.ClickException(f"{path} is no ledger: {error}") from None
+    try:
+        file = LedgerFile(path)
+    except sqlite3.Error as error:
+        raise click.ClickException(f"{path} is no ledger: {error}") from None
 
-        def check_stretch(before: Place, limit: int) -> Stretch:
-            try:
-                head, problems = verify_stretch(db, Head(before.seq, 0, before.hash), limit, now)
-            except sqlite3.DatabaseError as error:
-                return Stretch(before, before.seq, [f"the file can't be read after entry {before.seq}: {error}"])
-            return Stretch(Place(head.seq, head.hash), entries, problems)
+    def check_stretch(_before: Place, limit: int) -> Stretch:
+        end, problems = file.check_next(limit)
+        return Stretch(Place(end.seq, end.hash), file.entries, problems)
 
+    with contextlib.closing(file):
         yield check_stretch
 
 

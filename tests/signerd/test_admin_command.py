@@ -1,0 +1,289 @@
+"""ca_admin as a whole, and how an operator looks at a signer and steers it."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import IssueRequest
+from tests.commands import ROOT, Operator, environment, run
+from tests.csrs import csr_for, dns
+from tests.running import Signer, needs_root
+from tests.terminal import Terminal
+
+SUBCOMMANDS = (
+    "status", "list", "show", "revoke", "freeze", "thaw", "reload", "check", "issue", "verify", "checkpoint", "backup",
+    "export", "doctor", "completion",
+)  # fmt: skip
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+
+
+@pytest.fixture(scope="module")
+def signer() -> Iterator[Signer]:
+    with Signer(policy="[quota]\ntotal = '1000/hour'\n") as signer:
+        yield signer
+
+
+@pytest.fixture
+def operator(signer: Signer, tmp_path: Path) -> Operator:
+    return Operator(signer.admin_path, tmp_path)
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_subcommands_and_examples() -> None:
+    done = run("ca_admin", "--help")
+    assert done.returncode == 0
+    assert re.findall(r"^  ([a-z]+)  ", done.stdout.partition("Commands:")[2], re.MULTILINE) == list(SUBCOMMANDS)
+    assert "Examples:\n" in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2]  # no summary is cut
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_each_subcommand_has_help_with_examples(name: str) -> None:
+    done = run("ca_admin", name, "-h")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: ca_admin {name}")
+    assert re.search(r"Examples:\n    (sudo )?ca_", done.stdout)
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert run("ca_admin", "--version").stdout == "ca_admin 1.0.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "Usage: ca_admin"),
+        (("nonsense",), "No such command 'nonsense'"),
+        (("list", "--state", "gone"), "'gone' is not one of"),
+        (("list", "--limit", "0"), "'--limit'"),
+        (("list", "--limit", "5", "--all"), "--limit and --all exclude each other"),
+        (("list", "--expiring-within", "soon"), "'soon' is no duration"),
+        (("list", "--issued-since", "yesterday"), "'yesterday' is no time"),
+        (("list", "--issued-since", "2026-01-31T10:00:00"), "has no time zone"),
+        (("list", "--name", "x" * 1025), "longer than 1024 characters"),
+        (("list", "--client", "web/1"), "'web/1' is no client id"),
+        (("list", "--profile", "a b"), "'a b' is no profile's name"),
+        (("show",), "Missing argument 'SERIAL'"),
+        (("show", "web1"), "'web1' is no serial number"),
+        (("show", "00"), "'00' is no serial number"),
+        (("show", "1" * 41), "is no serial number"),
+        (("revoke",), "name serial numbers, or say --issued-since or --client"),
+        (("revoke", "1234", "--client", "web1"), "but not both"),
+        (("revoke", "1234", "--reason", "boredom"), "'boredom' is not one of"),
+        (("revoke", *map(str, range(1, 1002))), "more than 1000 serial numbers"),
+        (("check",), "Missing argument 'CSR'"),
+        (("check", "x.csr", "--lifetime", "0d"), "it must be longer than nothing"),
+        (("issue", "x.csr", "--client", ""), "'' is no client id"),
+        (("freeze", "--why", "x" * 1025), "longer than 1024 characters"),
+        (("export", "--format", "xml"), "'xml' is not one of"),
+        (("export", "--format", "pem-dir"), "--format pem-dir needs -o DIRECTORY"),
+        (("verify", "--ledger", "x.db", "--checkpoint", "y"), "--checkpoint needs --certificate"),
+        (("backup",), "Missing argument 'OUTPUT'"),
+        (("completion", "csh"), "'csh' is not one of"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_asks_no_signer(arguments: tuple[str, ...], complaint: str) -> None:
+    done = run("ca_admin", "--socket", "/nonexistent/admin.sock", *arguments)
+    assert done.returncode == 2
+    assert complaint in re.sub(r"\s+", " ", done.stderr)
+
+
+def test_json_may_stand_before_and_after_the_subcommand(operator: Operator) -> None:
+    before, after = operator.does("--json", "status"), operator.does("status", "--json")
+    assert json.loads(before).keys() == json.loads(after).keys()
+
+
+def test_the_socket_may_be_named_before_and_after_the_subcommand_and_by_the_environment(signer: Signer) -> None:
+    for arguments, environ in (
+        (("--socket", signer.admin_path, "status"), {}),
+        (("status", "--socket", signer.admin_path), {}),
+        (("status", "--socket", signer.admin_path), {"CA_ADMIN_SOCKET": "/nonexistent"}),
+        (("status",), {"CA_ADMIN_SOCKET": signer.admin_path}),
+    ):
+        assert run("ca_admin", *arguments, environ=environ).returncode == 0
+
+
+WHAT_IT_LOADED = (
+    "import atexit, sys; from signerd.commands.admin import main\n"
+    "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+    "main()\n"
+)
+
+
+def test_status_is_not_kept_waiting_by_libraries_that_it_does_not_need(signer: Signer) -> None:
+    command = [sys.executable, "-c", WHAT_IT_LOADED, "--socket", signer.admin_path, "status"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert "signerd.commands.admin.operating" in loaded
+    assert not loaded & {"cryptography", "rich", "sqlite3", "signerd.ledger", "asyncio", "http"}
+
+
+# --- when the signer can't be reached ---------------------------------------------------------------
+
+
+def complaint(*arguments: str, before: tuple[str, ...] = ()) -> str:
+    """The one line that ca_admin ends with."""
+    done = run("ca_admin", *arguments, before=before)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("ca_admin: unavailable: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_without_a_socket_it_says_to_start_the_signer_or_to_name_its_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "admin.sock")
+    said = complaint("--socket", path, "status")
+    assert f"there is no socket at {path}: start the signer (systemctl start ca-signerd)" in said
+    assert "--socket or CA_ADMIN_SOCKET" in said
+
+
+def test_the_default_socket_is_that_of_the_installed_signer() -> None:
+    if not Path("/run/ca/admin.sock").exists():
+        assert "there is no socket at /run/ca/admin.sock" in complaint("status")
+    assert "default: /run/ca/admin.sock" in re.sub(r"\s+", " ", run("ca_admin", "--help").stdout)
+
+
+def test_a_socket_that_nobody_listens_at_says_to_start_the_signer(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "start the signer" in complaint("--socket", str(tmp_path / "file"), "status")
+
+
+def test_a_path_too_long_for_a_socket_is_one_line_too() -> None:
+    assert "too long" in complaint("--socket", "/tmp/" + "x" * 200, "status")
+
+
+@needs_root
+def test_whoever_may_not_open_the_socket_hears_who_may(signer: Signer) -> None:
+    signer.state.chmod(0o700)
+    said = complaint("--socket", signer.admin_path, "status", before=NOBODY)
+    assert "ermission denied: only root and the members of the group ca-admin may use it" in said
+
+
+@needs_root
+def test_whoever_the_signer_turns_away_hears_who_may(signer: Signer) -> None:
+    signer.state.chmod(0o711)
+    Path(signer.admin_path).chmod(0o777)
+    said = complaint("--socket", signer.admin_path, "status", before=NOBODY)
+    assert "turned you away: only root and the members of the group ca-admin may use it" in said
+
+
+# --- status, freeze, thaw, reload -------------------------------------------------------------------
+
+
+def test_status_as_json_has_the_documented_fields(signer: Signer, operator: Operator) -> None:
+    signer.admin().ask_issue(IssueRequest(csr=csr_for(dns("status.example.net")), client="status"))
+    status = operator.gets("status")
+    assert status["state"] == "ready"
+    assert status["detail"] is None
+    assert status["issuer"] == "O=Tests,CN=Test CA"
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", status["issuer_not_after"])
+    assert set(status["certificates"]) == {"valid", "revoked", "hold", "expired", "pending"}
+    assert status["certificates"]["valid"] >= 1
+    ledger = status["ledger"]
+    reply = signer.admin().ask_status()
+    assert (ledger["entries"], ledger["head"]) == (reply.entries, reply.head.hex())
+    assert status["policy"] == reply.policy.hex()
+    assert status["quotas"] == list(reply.quotas)
+
+
+def test_status_for_people_says_the_same_in_lines(operator: Operator) -> None:
+    status, lines = operator.gets("status"), dict(re.findall(r"(.+?): +(.*)", operator.does("status")))
+    assert lines["state"] == "ready"
+    assert lines["issuer"] == status["issuer"]
+    assert lines["issuer valid until"].startswith(status["issuer_not_after"])
+    assert lines["head"] == status["ledger"]["head"]
+    assert lines["ledger"].startswith(f"{status['ledger']['entries']} entries, ")
+    assert lines["certificates"].startswith(f"{status['certificates']['valid']} valid, ")
+
+
+def test_a_terminal_gets_colours_and_a_pipe_gets_none(operator: Operator) -> None:
+    with operator.sits_at("status") as terminal:
+        shown = terminal.rest()
+        assert terminal.status() == 0
+    assert "\x1b[32mready\x1b[0m" in shown
+    assert "\x1b" not in operator.does("status")
+
+
+def test_a_frozen_signer_issues_nothing_until_it_is_thawed(signer: Signer, operator: Operator) -> None:
+    request = IssueRequest(csr=csr_for(dns("frozen.example.net")), client="frozen")
+    assert operator.gets("freeze", "--why", "the frontend was taken over") == {"state": "frozen"}
+    try:
+        status = operator.gets("status")
+        assert (status["state"], status["detail"]) == ("frozen", "the frontend was taken over")
+        with pytest.raises(Refused) as refused:
+            signer.sign().ask_issue(request)
+        assert refused.value.code is ErrorCode.FROZEN
+    finally:
+        assert operator.gets("thaw", "--why", "all is well") == {"state": "ready"}
+    assert signer.sign().ask_issue(request).certificate
+
+
+def test_freeze_and_thaw_tell_people_the_state(operator: Operator) -> None:
+    assert operator.does("freeze") == "issuance is frozen; the signer is frozen\n"
+    assert operator.does("thaw") == "issuance goes on; the signer is ready\n"
+
+
+def test_reload_takes_a_policy_whole_or_not_at_all(signer: Signer, operator: Operator) -> None:
+    before = operator.gets("status")["policy"]
+    signer.configure("[profile.server]\nlifetime = '30d'\n[quota]\ntotal = '1000/hour'\n")
+    after = operator.gets("reload")["policy"]
+    assert after == operator.gets("status")["policy"] != before
+    signer.configure("[profile.server]\nlifetime = '30d'\nlifetme_max = '1d'\n")
+    said = operator.fails("reload")
+    assert "the policy before stays in force" in said
+    assert "lifetme_max" in said
+    assert operator.gets("status")["policy"] == after
+    signer.configure("[quota]\ntotal = '1000/hour'\n")
+    assert operator.does("reload") == f"policy {before} is in force\n"
+
+
+# --- completion, progress ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
+    done = run("ca_admin", "completion", shell)
+    assert done.returncode == 0
+    assert f"_CA_ADMIN_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_bash_completes_subcommands_options_and_their_values() -> None:
+    def completed(words: str) -> set[str]:
+        environ = {"_CA_ADMIN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return set(re.findall(r"plain,(.*)", run("ca_admin", environ=environ).stdout))
+
+    assert completed("ca_admin ch") == {"check", "checkpoint"}
+    assert completed("ca_admin list --st") == {"--state"}
+    assert completed("ca_admin list --state re") == {"revoked"}
+
+
+PROGRESS = (
+    "import sys, time; from signerd.commands.progress import Progress\n"
+    "with Progress('verifying') as progress:\n"
+    "    progress.at(1, 10); time.sleep(float(sys.argv[1])); progress.at(3, 10); time.sleep(float(sys.argv[2]))\n"
+    "print('done')\n"
+)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [((1.6, 0.4), True), ((0, 0), False)])
+def test_a_progress_bar_is_shown_to_people_after_a_second(
+    seconds: tuple[float, float], shown: bool, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-W", "error", "-c", PROGRESS, *map(str, seconds)]
+    with Terminal(command, cwd=ROOT, environment=environment({"TERM": "xterm"})) as terminal:
+        said = terminal.rest()
+        assert terminal.status() == 0
+    assert ("verifying" in said) is shown
+    assert ("3/10" in said) is shown
+    assert said.rstrip().endswith("done")
+    alone = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=True)
+    assert (alone.stdout, alone.stderr) == ("done\n", "")
