@@ -1,6 +1,7 @@
 """The certificate authority as it stands: its key, its ledger, the policy in force, frozen or not."""
 
 import collections
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from signerd.identity import Identity
 from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
 from signerd.ledger.backup import Backups
+from signerd.ledger.certificates import is_known
+from signerd.ledger.prune import prune
 from signerd.policy.policy import Policy, load_policy
 from signerd.revocation.service import Revocation
 from signerd.usage import Usage
@@ -59,17 +62,17 @@ class Authority:
             _log.warning("signed %d certificates that a crash had left pending", pending)
 
     def _put_in_force(self, policy: Policy, now: int) -> None:
+        usage, issuer = Usage(policy, self.ledger), Issuer(self._certificate, policy.signer.base_url)
         self.ledger.append(now, Kind.POLICY, {"hash": policy.hash, "base_url": policy.signer.base_url})
         self.ledger.commit()
-        self.policy = policy
-        self.usage = Usage(policy, self.ledger)
-        self.issuer = Issuer(self._certificate, policy.signer.base_url)
-        self.revocation.put_in_force(policy, self.issuer)
+        # From here on nothing can fail any more.
+        self.policy, self.usage, self.issuer = policy, usage, issuer
+        self.revocation.put_in_force(policy, issuer)
 
     def reload(self, now: int) -> None:
         """Reads the policy anew, whole or not at all. Raises ``ConfigurationError``."""
         policy = load_policy(self._policy_path)
-        for key in ("identity", "ledger", "sign_socket", "admin_socket", "sign_users", "admin_group"):
+        for key in ("identity", "ledger", "sign_socket", "admin_socket", "sign_users", "admin_group", "custom"):
             if getattr(policy.signer, key) != getattr(self.policy.signer, key):
                 raise ConfigurationError(f"{self._policy_path}: signer.{key} can't change without a restart")
         self._put_in_force(policy, now)
@@ -108,8 +111,7 @@ class Authority:
         for _ in range(_SERIAL_TRIES):
             serial = self._make_serial()
             octets = serial.to_bytes((serial.bit_length() + 7) // 8, "big")
-            known = self.ledger.query("SELECT 1 FROM certificates WHERE serial = ?", octets).fetchone()
-            if known is None and serial not in self._lately:
+            if serial not in self._lately and not is_known(self.ledger, octets):
                 self._lately.append(serial)
                 return serial
         raise Refused(ErrorCode.INTERNAL, "the operator's serial number generator repeats itself")
@@ -121,6 +123,8 @@ class Authority:
     def tend(self, now: int) -> None:
         """What is to be done once in a second, whether or not anybody asks for anything."""
         self.backups.give_up_idle(now)
+        with contextlib.suppress(Refused):  # the ledger has logged why, and says so to each request
+            prune(self.ledger, now - self.policy.prune_after, now)
 
     def close(self) -> None:
         """Leaves nothing half done behind."""

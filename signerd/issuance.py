@@ -80,7 +80,7 @@ def check(authority: Authority, request: IssueRequest, asker: Asker, now: int) -
 
 def _decide(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Decision:
     policy = authority.policy
-    csr = parse_csr(request.csr)
+    csr = parse_csr(request.csr, blocked=policy.blocked_keys)
     client = None if asker.is_operator else policy.clients.get(request.client)
     return decide(
         policy,

@@ -55,9 +55,27 @@ class Record:
 
 
 def find(ledger: Ledger, serial: bytes, now: int) -> Record | None:
-    """The certificate with this serial number, or None."""
+    """The certificate with this serial number, also if it was pruned, or None."""
     row = ledger.query(f"SELECT {COLUMNS} FROM certificates WHERE serial = ?", serial).fetchone()  # noqa: S608
+    row = row or _pruned(ledger, serial)
     return None if row is None else record_of(ledger, row, now)
+
+
+def is_known(ledger: Ledger, serial: bytes) -> bool:
+    """Whether a certificate with this serial number was ever recorded."""
+    sql = "SELECT 1 FROM certificates WHERE serial = ?1 UNION ALL SELECT 1 FROM pruned WHERE serial = ?1"
+    return ledger.query(sql, serial).fetchone() is not None
+
+
+def _pruned(ledger: Ledger, serial: bytes) -> tuple[Any, ...] | None:
+    """What the index still has of a pruned certificate, and the rest from its entry, as a row of ``COLUMNS``."""
+    sql = "SELECT seq, issued, revoked_at, reason FROM pruned WHERE serial = ?"
+    if (row := ledger.query(sql, serial).fetchone()) is None:
+        return None
+    seq, issued, revoked_at, reason = row
+    body = ledger.body(seq)
+    columns = ("client", "profile", "subject", "shard", "not_before", "not_after")
+    return (seq, serial, *(body[column] for column in columns), issued, revoked_at, reason)
 
 
 def by_seq(ledger: Ledger, seq: int, now: int) -> Record:

@@ -34,7 +34,9 @@ CREATE TABLE IF NOT EXISTS pruned ( -- what is left of a certificate that expire
   seq INTEGER PRIMARY KEY,          -- of the intent
   serial BLOB NOT NULL UNIQUE,      -- never to be issued again (RFC 5280, 4.1.2.2)
   issued INTEGER,
-  changed INTEGER
+  changed INTEGER,
+  revoked_at INTEGER,
+  reason TEXT
 ) STRICT;
 CREATE TABLE IF NOT EXISTS expiries (
   hour INTEGER PRIMARY KEY,         -- of not_after, since the epoch
@@ -168,7 +170,8 @@ def _apply_pruning(db: sqlite3.Connection, seq: int, not_after: int, last: int) 
     """Takes the certificates up to this place, in the order of their ends, out of what is searched."""
     place = (not_after, last)
     db.execute(
-        "INSERT INTO pruned SELECT seq, serial, issued, changed FROM certificates WHERE (not_after, seq) <= (?, ?)",
+        "INSERT INTO pruned SELECT seq, serial, issued, changed, revoked_at, reason FROM certificates"
+        " WHERE (not_after, seq) <= (?, ?)",
         place,
     )
     db.execute("DELETE FROM names WHERE seq IN (SELECT seq FROM certificates WHERE (not_after, seq) <= (?, ?))", place)

@@ -19,6 +19,8 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield f"ledger {policy.signer.ledger}"
     yield f"certificates say where to ask: {policy.signer.base_url or 'no (signer.base_url is not set)'}"
     yield f"a CRL is valid for {_days(policy.crl_lifetime)}, an OCSP answer for {_days(policy.ocsp_lifetime)}"
+    yield f"certificates leave the search index {_days(policy.prune_after)} after their end"
+    yield f"keys that get no certificate: {len(policy.blocked_keys)} (signer.blocked_keys)"
     for number, profile in enumerate(policy.profiles.values()):
         yield f"profile {profile.name}{' (the default)' if number == 0 else ''}:"
         yield from (f"  {line}" for line in _profile(profile))

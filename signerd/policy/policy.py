@@ -19,6 +19,7 @@ from protocol.durations import parse_duration
 from protocol.errors import ConfigurationError
 from protocol.settings import read_toml
 from signerd.files import refuse_unless_guarded
+from signerd.policy.blocked import read_blocked_keys
 from signerd.policy.model import KEY_TYPES, ClientTable, NamesTable, PolicyFile, ProfileTable, SignerTable
 from signerd.policy.names import NameRules
 from signerd.policy.quota import Quota
@@ -31,6 +32,7 @@ LIFETIME_MIN = 120  # seconds: notBefore lies a minute back, and a minute must b
 LIFETIME_MAX = 100 * 365 * 86_400  # seconds: more is a slip of the pen
 REVOCATION_LIFETIME_MIN = 600  # seconds, of CRLs and OCSP answers: renewed at half, with room for an outage
 REVOCATION_LIFETIME_MAX = 365 * 86_400  # seconds
+PRUNE_AFTER_MIN = 8 * 86_400  # seconds: quotas are counted in the index, up to a week back
 _MAC_KEY_BYTES_MIN, _MAC_KEY_BYTES_MAX = 16, 4096
 _KINDS = ("dns", "ip", "email", "uri")
 
@@ -107,6 +109,8 @@ class Policy:
     freeze_above: Quota | None
     crl_lifetime: int  # seconds
     ocsp_lifetime: int  # seconds
+    prune_after: int  # seconds
+    blocked_keys: frozenset[bytes] = field(repr=False)  # SHA-256 of SubjectPublicKeyInfos
     hash: bytes  # SHA-256 over all that stands above
 
 
@@ -132,11 +136,16 @@ def compile_policy(file: PolicyFile, *, source: str) -> Policy:
             _at(f"signer.{key}", _revocation_lifetime, getattr(file.signer, key))
             for key in ("crl_lifetime", "ocsp_lifetime")
         )
+        prune_after = _at("signer.prune_after", _prune_after, file.signer.prune_after, crl_lifetime)
+        blocked_keys = _at("signer.blocked_keys", _blocked_keys, file.signer.blocked_keys)
         _at("signer.base_url", _check_base_url, file.signer.base_url)
         _at("signer.sign_users", _check_not_empty, file.signer.sign_users, "would let nobody ask")
     except _Mistake as mistake:
         raise ConfigurationError(f"{source}: {mistake}") from None
-    policy = Policy(file.signer, profiles, clients, per_client, total, freeze_above, crl_lifetime, ocsp_lifetime, b"")
+    policy = Policy(
+        file.signer, profiles, clients, per_client, total, freeze_above,
+        crl_lifetime, ocsp_lifetime, prune_after, blocked_keys, b"",
+    )  # fmt: skip
     return dataclasses.replace(policy, hash=_hash(policy))
 
 
@@ -193,6 +202,17 @@ def _lifetime(text: str, longest: int, shortest: int = LIFETIME_MIN) -> int:
 
 def _revocation_lifetime(text: str) -> int:
     return _lifetime(text, REVOCATION_LIFETIME_MAX, REVOCATION_LIFETIME_MIN)
+
+
+def _prune_after(text: str, crl_lifetime: int) -> int:
+    seconds = _lifetime(text, LIFETIME_MAX, PRUNE_AFTER_MIN)
+    if seconds < crl_lifetime:
+        raise ValueError(f"{text} is less than signer.crl_lifetime")
+    return seconds
+
+
+def _blocked_keys(path: str | None) -> frozenset[bytes]:
+    return frozenset() if path is None else read_blocked_keys(Path(path))
 
 
 def _check_not_empty(values: Sequence[str], consequence: str) -> None:

@@ -181,10 +181,10 @@ def test_a_request_that_is_refused_or_fails_does_not_spoil_the_others_of_its_bat
 ) -> None:
     poison = csr_for(dns("poison.example.net"))
 
-    def parse(octets: bytes) -> Csr:
+    def parse(octets: bytes, **options: Any) -> Csr:
         if octets == poison:
             raise RuntimeError("a bug")
-        return parse_csr(octets)
+        return parse_csr(octets, **options)
 
     monkeypatch.setattr("signerd.issuance.parse_csr", parse)
     requests = [
