@@ -25,12 +25,14 @@ from protocol.wire import WireError, decode_request, encode_refusal, encode_repl
 from signerd import issuance
 from signerd.authority import Authority
 from signerd.connection import Connection, reserve_descriptors
-from signerd.operations import ANSWERS
+from signerd.operations import ANSWERS, Later
 from signerd.peers import Admission, peer_uid
 
 _log = logging.getLogger(__name__)
 
 BATCH_MAX = 16  # requests answered in a round: more would only make the first of them wait
+_SLOW_BATCH_MAX = 64  # where an fsync takes so long that it pays to share it among more
+_SLOW_COMMIT_SECONDS = 0.001
 CONNECTIONS_MAX = {Socket.SIGN: 512, Socket.ADMIN: 32}  # below the usual limit of 1,024 descriptors
 _LOOK_SECONDS = 1.0  # how late a deadline may be noticed
 _QUIET_SECONDS = 0.1  # without requests, until what waits for the next commit is committed by itself
@@ -63,7 +65,8 @@ class Server:
         self._listeners = dict(listeners)
         self._connections: set[Connection] = set()
         self._queue: collections.deque[Work] = collections.deque()
-        self._more_to_sign = False  # of CRLs
+        self._unanswered: list[tuple[Work, Later]] = []
+        self._more_to_do = False  # for revocation
         self._selector = selectors.DefaultSelector()
         self._signals, self._wake = socket.socketpair()
         self._stop_at: float | None = None
@@ -87,7 +90,7 @@ class Server:
             end.close()
 
     def _round(self) -> None:
-        ready = self._selector.select(0 if self._queue or self._more_to_sign else _QUIET_SECONDS)
+        ready = self._selector.select(0 if self._queue or self._more_to_do else _QUIET_SECONDS)
         for key, events in ready:
             match key.data:
                 case Connection() as connection:
@@ -97,8 +100,12 @@ class Server:
                 case _:
                     self._handle_signals()
         self._tick(time.monotonic())  # what had come in time has been read by now, however long a round takes
-        self._more_to_sign = self._authority.revocation.work(self._now())
-        self._answer([self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))])
+        self._more_to_do = self._authority.revocation.work(self._now())
+        unanswered, self._unanswered = self._unanswered, []
+        for work, later in unanswered:
+            self._reply(work, later() or later)
+        most = BATCH_MAX if self._authority.ledger.commit_seconds < _SLOW_COMMIT_SECONDS else _SLOW_BATCH_MAX
+        self._answer([self._queue.popleft() for _ in range(min(most, len(self._queue)))])
         if not ready:
             self._commit_what_waits()
 
@@ -215,7 +222,7 @@ class Server:
             if work.op != "issue":
                 self._reply(work, self._answer_one(work, now))
 
-    def _answer_one(self, work: Work, now: int) -> Message | Refused:
+    def _answer_one(self, work: Work, now: int) -> Message | Refused | Later:
         try:
             return ANSWERS[work.op](self._authority, work.request, work.connection.asker, now)
         except Refused as refusal:
@@ -224,7 +231,10 @@ class Server:
             _log.exception("answering %s to %s", work.op, work.connection)
             return Refused(ErrorCode.INTERNAL, _INTERNAL)
 
-    def _reply(self, work: Work, answer: Message | Refused) -> None:
+    def _reply(self, work: Work, answer: Message | Refused | Later) -> None:
+        if not isinstance(answer, Message | Refused):
+            self._unanswered.append((work, answer))
+            return
         try:
             work.connection.send(_frame(work, answer))
         except OSError:

@@ -228,4 +228,6 @@ def _tables_that_follow(kind: str, body: Mapping[str, Any]) -> tuple[str, ...]:
             return ("base_urls",)
         case Kind.FREEZE | Kind.THAW | Kind.PRUNED:
             return ("state",)
+        case Kind.REVOKED | Kind.RELEASED if body.get("then") is not None:
+            return ("state",)
     return ()

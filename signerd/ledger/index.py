@@ -160,6 +160,10 @@ def _apply_revocation(db: sqlite3.Connection, seq: int, time: int, body: dict[st
         " invalidity_date = ?3, changed = ?5 WHERE seq IN (SELECT value FROM json_each(?4))",
         (reason, time, body.get("invalidity_date"), json.dumps(body["certificates"]), seq),
     )
+    if body.get("then") is not None:
+        _set_state(db, seq, "sweep", "")
+    elif "then" in body:
+        db.execute("DELETE FROM state WHERE name = 'sweep'")
     db.execute(
         "UPDATE crls SET changed = ? WHERE scope = ? OR scope IN (SELECT value FROM json_each(?))",
         (seq, ALL_SHARDS, json.dumps(body["shards"])),

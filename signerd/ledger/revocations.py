@@ -98,9 +98,17 @@ def find_for_revocation(ledger: Ledger, serial: bytes) -> Found | None:
     return None if row is None else Found(*row)
 
 
-def find_issued_since(ledger: Ledger, since: int, client: str | None) -> list[Found]:
-    """The certificates recorded at ``since`` or later, to one client or to all."""
-    first = ledger.first_seq_after(since - 1)
-    sql = "SELECT seq, shard, not_after, reason FROM certificates WHERE seq >= ?"
-    rows = ledger.query(sql, first) if client is None else ledger.query(f"{sql} AND client = ?", first, client)
+def find_between(ledger: Ledger, first: int, last: int, client: str | None, limit: int) -> list[Found]:
+    """The oldest certificates whose intents have these seqs, both inclusive: one client's, or all."""
+    sql = "SELECT seq, shard, not_after, reason FROM certificates WHERE seq BETWEEN ? AND ?"
+    if client is None:
+        rows = ledger.query(f"{sql} ORDER BY seq LIMIT ?", first, last, limit)
+    else:
+        rows = ledger.query(f"{sql} AND client = ? ORDER BY seq LIMIT ?", first, last, client, limit)
     return [Found(*row) for row in rows]
+
+
+def unfinished_sweep(ledger: Ledger) -> int | None:
+    """The seq of the entry that says what a sweep has still to do."""
+    row = ledger.query("SELECT seq FROM state WHERE name = 'sweep'").fetchone()
+    return None if row is None else int(row[0])

@@ -3,17 +3,22 @@
 ``basic``: on both sockets. ``revoking``: CRL, OCSP and revocation. ``operating``: the operator's side.
 ``issue`` is not here: the server gathers the requests that are ready and hands them to
 ``issuance.issue`` as one batch.
+
+What takes longer than a round of the event loop is answered by a ``Later``: a function that is called in
+each round until it has the answer. The work itself is done elsewhere in the round.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from protocol.errors import Refused
 from protocol.messages import Message
 from signerd.authority import Authority
 from signerd.issuance import Asker
 from signerd.operations import basic, operating, revoking
 
-Answer = Callable[[Authority, Any, Asker, int], Message]
+Later = Callable[[], Message | Refused | None]
+Answer = Callable[[Authority, Any, Asker, int], Message | Later]
 
 # Names are mirrored: the operation "crl" is answered by answer_crl.
 ANSWERS: dict[str, Answer] = {

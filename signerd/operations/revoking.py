@@ -3,7 +3,7 @@
 from protocol import messages
 from signerd.authority import Authority
 from signerd.issuance import Asker
-from signerd.revocation import revoke
+from signerd.revocation.service import Outcome
 
 
 def answer_crl(authority: Authority, request: messages.CrlRequest, asker: Asker, now: int) -> messages.CrlReply:
@@ -16,15 +16,15 @@ def answer_ocsp(authority: Authority, request: messages.OcspRequest, asker: Aske
 
 def answer_revoke(
     authority: Authority, request: messages.RevokeRequest, asker: Asker, now: int
-) -> messages.RevokeReply:
-    revoked, unchanged = revoke.revoke(authority.ledger, request, asker, now)
-    authority.revocation.changed()
-    return messages.RevokeReply(revoked=revoked, unchanged=unchanged)
+) -> messages.RevokeReply | Outcome:
+    return authority.revocation.revoke(request, _name(asker), now)
 
 
 def answer_revoke_own(
     authority: Authority, request: messages.RevokeOwnRequest, asker: Asker, now: int
 ) -> messages.RevokeOwnReply:
-    revoked_at = revoke.revoke_own(authority.ledger, request, asker, now)
-    authority.revocation.changed()
-    return messages.RevokeOwnReply(revoked_at=revoked_at)
+    return messages.RevokeOwnReply(revoked_at=authority.revocation.revoke_own(request, _name(asker), now))
+
+
+def _name(asker: Asker) -> str:
+    return f"{asker.socket} {asker.uid}"

@@ -3,16 +3,19 @@
 import logging
 from collections.abc import Callable
 
-from protocol.errors import Refused
-from protocol.messages import CrlReply, OcspReply
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import CrlReply, OcspReply, RevokeOwnRequest, RevokeReply, RevokeRequest
 from signerd.certificate import Issuer
 from signerd.key import RecordedKey
 from signerd.ledger import Ledger
 from signerd.policy.policy import Policy
 from signerd.revocation.crls import Crls
 from signerd.revocation.responder import Responder
+from signerd.revocation.revoke import check, revoke_named, revoke_own
+from signerd.revocation.sweep import Sweep
 
 _log = logging.getLogger(__name__)
+Outcome = Callable[[], RevokeReply | Refused | None]  # None: not yet
 
 
 class Revocation:
@@ -21,6 +24,9 @@ class Revocation:
     def __init__(self, ledger: Ledger, key: RecordedKey, new_serial: Callable[[], int]) -> None:
         self._crls = Crls(ledger, key)
         self._responder = Responder(ledger, key, new_serial)
+        self._ledger = ledger
+        self._sweep = Sweep.unfinished(ledger)
+        self._sweeps_now = False
         self._failure: str | None = None
 
     def put_in_force(self, policy: Policy, issuer: Issuer) -> None:
@@ -28,24 +34,31 @@ class Revocation:
         self._crls.put_in_force(issuer, policy.crl_lifetime)
         self._responder.put_in_force(issuer, policy.ocsp_lifetime)
 
-    def changed(self) -> None:
-        """Certificates were revoked or released: what was answered before counts no more."""
-        self._crls.look_again()
-        self._responder.forget()
+    # --- what is asked --------------------------------------------------------------------------
 
-    def work(self, now: int) -> bool:
-        """Signs what is due, one CRL at most, and says whether there may be more. Called in every round of the
-        event loop, it costs nothing when there is nothing to do."""
-        try:
-            self._responder.renew_if_due(now)
-            more = self._crls.sign_due(now)
-        except Refused as refusal:
-            if self._failure != refusal.detail:
-                _log.error("nothing can be signed for revocation: %s", refusal)
-            self._failure = refusal.detail
-            return False
-        self._failure = None
-        return more
+    def revoke(self, request: RevokeRequest, asker: str, now: int) -> RevokeReply | Outcome:
+        """Revokes or releases: what it comes to, or how to learn that later. Raises ``Refused``."""
+        check(request, now)
+        if request.serials:
+            revoked, unchanged = revoke_named(self._ledger, request, asker, now)
+            self._changed()
+            return RevokeReply(revoked=revoked, unchanged=unchanged)
+        if self._sweep is not None:
+            raise Refused(ErrorCode.BUSY, "a revocation of all that was issued since a time is still going on")
+        sweep = Sweep.begin(self._ledger, request, asker, now)
+        self._changed()
+        if (outcome := sweep.outcome()) is None:
+            self._sweep = sweep
+            return sweep.outcome
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    def revoke_own(self, request: RevokeOwnRequest, asker: str, now: int) -> int:
+        """A holder's revocation: since when the certificate is revoked. Raises ``Refused``."""
+        revoked_at = revoke_own(self._ledger, request, asker, now)
+        self._changed()
+        return revoked_at
 
     def crl(self, shard: int, now: int) -> CrlReply:
         """The CRL of a shard. Raises ``Refused``: ``not_found``, ``unavailable``, or ``busy`` before the first."""
@@ -54,3 +67,37 @@ class Revocation:
     def ocsp(self, request: bytes, now: int) -> OcspReply:
         """The answer to an OCSP request, whatever that is."""
         return self._responder.answer(request, now)
+
+    # --- what is to be done ---------------------------------------------------------------------
+
+    def work(self, now: int) -> bool:
+        """Goes on with what was asked, or else signs a CRL that is due, and says whether there may be more to
+        do. Called in every round of the event loop, it costs nothing when there is nothing to do."""
+        if self._sweep is not None:
+            self._sweeps_now = not self._sweeps_now  # by turns with the CRLs
+            if self._sweeps_now:
+                self._go_on(self._sweep, now)
+                return True
+        more = self._sweep is not None
+        try:
+            self._responder.renew_if_due(now)
+            more |= self._crls.sign_due(now)
+        except Refused as refusal:
+            if self._failure != refusal.detail:
+                _log.error("nothing can be signed for revocation: %s", refusal)
+            self._failure = refusal.detail
+            return more
+        self._failure = None
+        return more
+
+    def _go_on(self, sweep: Sweep, now: int) -> None:
+        """The next slice of a sweep."""
+        sweep.step(now)
+        self._changed()
+        if sweep.outcome() is not None:
+            self._sweep = None
+
+    def _changed(self) -> None:
+        """Certificates were revoked or released: what was answered before counts no more."""
+        self._crls.look_again()
+        self._responder.forget()
