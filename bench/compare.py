@@ -28,10 +28,18 @@ _EATMYDATA = "/usr/lib/x86_64-linux-gnu/libeatmydata.so"
 _console = Console()
 
 
-def compare(
-    contenders: dict[str, Contender], requests: list[str], clients: list[int], rounds: int, seconds: int
-) -> Results:
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How many connections, and how often and how long: rounds, and seconds of each run."""
+
+    clients: list[int]
+    rounds: int
+    seconds: int
+
+
+def compare(contenders: dict[str, Contender], requests: list[str], plan: Plan) -> Results:
     """Runs all the contenders side by side, each in its turn, and returns the medians."""
+    clients = plan.clients
     seen: dict[str, dict[int, list[Result]]] = {name: {count: [] for count in clients} for name in contenders}
     with contextlib.ExitStack() as running:
         stacks = {name: running.enter_context(start()) for name, start in contenders.items()}
