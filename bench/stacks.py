@@ -17,6 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from protocol.client import SignerClient
+from protocol.errors import Refused
+
 _READY_SECONDS = 30.0
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -102,6 +105,7 @@ def ours(
         _process(frontend, state / "frontend.log", dict(os.environ)) as second,
     ):
         _wait_for(port, [first, second])
+        _wait_for_signer(f"{state}/sign.sock")
         yield Stack(f"http://127.0.0.1:{port}/api/csr/web1", {"signer": first, "frontend": second}, True, state)
 
 
@@ -140,6 +144,17 @@ def _wait_for(port: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
             return
         time.sleep(0.02)
     raise RuntimeError(f"nothing listens at port {port}: see the logs beside the state")
+
+
+def _wait_for_signer(path: str) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    with contextlib.closing(SignerClient(path)) as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Refused):
+                client.ask_describe()
+                return
+            time.sleep(0.02)
+    raise RuntimeError(f"no signer answers at {path}")
 
 
 def _free_port() -> int:
