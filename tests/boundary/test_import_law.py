@@ -17,6 +17,7 @@ import pytest
 
 import frontend
 import protocol
+import signerd
 
 ROOT = Path(__file__).parents[2]
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
@@ -30,7 +31,7 @@ BREACHES = [
     ("import bottle", "signerd/server.py", "the signer speaks no HTTP and no TLS"),
     ("from waitress import serve", "signerd/policy/names.py", "the signer speaks no HTTP and no TLS"),
     ("import http.server", "signerd/ledger/store.py", "the signer speaks no HTTP and no TLS"),
-    ("import urllib.request", "protocol/wire.py", "the signer speaks no HTTP and no TLS"),
+    ("from http.client import HTTPConnection", "protocol/wire.py", "the signer speaks no HTTP and no TLS"),
     ("import ssl", "signerd/commands/__init__.py", "the signer speaks no HTTP and no TLS"),
     ("import sqlite3", "frontend/pipeline.py", "the frontend keeps no ledger"),
     ("from signerd.key import RecordedKey", "signerd/policy/names.py", "policy decides without the key"),
@@ -84,6 +85,16 @@ def test_every_contract_is_among_those_that_are_broken_above() -> None:
     assert untried == []
 
 
+@pytest.mark.parametrize("line", ["from urllib import request", "import msgspec.msgpack", "from . import key"])
+def test_a_breach_that_only_ruff_can_see_is_found(line: str, tree: Path) -> None:
+    (tree / "signerd/breach.py").write_text(f"{line}\n")
+    command = [str(Path(sys.executable).with_name("ruff")), "check", "--no-cache", "--select", "TID", "."]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.count("breach.py:1:") == 1
+    assert "Found 1 error." in done.stdout
+
+
 def modules_of(package: Any) -> list[str]:
     """The dotted names of all modules below a package."""
     return [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
@@ -104,7 +115,7 @@ def test_the_frontend_loads_nothing_of_the_signer() -> None:
 
 
 def test_the_signer_loads_nothing_of_the_frontend_and_no_http() -> None:
-    loaded = packages_loaded_by(["signerd.__main__"])
+    loaded = packages_loaded_by(modules_of(signerd))
     assert {"signerd", "sqlite3", "msgpack"} <= loaded
     assert loaded & {"frontend", "bottle", "waitress", "prometheus_client", "http", "ssl", "asyncio"} == set()
 
