@@ -22,7 +22,7 @@ run: ## set up, then a CA in ./ca-dev, in the foreground until Ctrl-C
 	@exec $(BIN)/ca_start_dev $(ARGS)
 
 test: ## set up, then every check and every test
-	@tools/packages python run test
+	@tools/packages python run deb test
 	@$(MAKE) lint
 	tools/reachable $(BIN)/python $(BIN)/pytest $(ARGS)
 
@@ -33,7 +33,7 @@ lint: venv ## ruff, mypy, the import law
 	$(BIN)/lint-imports --no-logo
 
 floors: ## the tests again, with the lowest versions that pyproject.toml allows
-	@tools/packages python run test
+	@tools/packages python run deb test
 	@tools/venv $(FLOORS) floors
 	tools/reachable $(FLOORS)/bin/python $(FLOORS)/bin/pytest $(ARGS)
 
@@ -59,10 +59,10 @@ uninstall: ## take away what install put there; the CA itself stays
 	@packaging/uninstall
 
 deb: ## dist/signerd_VERSION_ARCH.deb: the same as a Debian package
-	@tools/packages python
+	@tools/packages python deb
 	@packaging/deb/build
 
-system-test: ## the tests of tests/system alone: units, sandboxes, restarts, under a booted systemd
-	@tools/packages python run test
+system-test: ## all of tests/system, the long ones too: what runs in production, under a booted systemd
+	@tools/packages python run deb test
 	@tools/venv $(VENV) newest
-	$(BIN)/pytest tests/system $(ARGS)
+	SYSTEM_TESTS=all $(BIN)/pytest tests/system $(ARGS)
