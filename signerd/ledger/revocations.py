@@ -39,12 +39,13 @@ class Found(NamedTuple):
 
 
 def status(ledger: Ledger, serial: bytes) -> tuple[bool, Revoked | None]:
-    """Whether a certificate with this serial number was signed, and how it is revoked, if it is."""
-    row = ledger.query(f"SELECT issued, {_REVOKED} FROM certificates WHERE serial = ?", serial).fetchone()  # noqa: S608
-    if row is None:
-        return False, None
-    issued, *revoked = row
-    return issued is not None, Revoked(*revoked) if revoked[1] is not None else None
+    """Whether there is a certificate with this serial number, and how it is revoked, if it is.
+
+    Its signature may still be to be made, as far as the ledger knows: it follows from what is recorded, so
+    that it may be in the world already.
+    """
+    row = ledger.query(f"SELECT {_REVOKED} FROM certificates WHERE serial = ?", serial).fetchone()  # noqa: S608
+    return row is not None, Revoked(*row) if row is not None and row[1] is not None else None
 
 
 def listed(ledger: Ledger, scope: int, expiring_from: int) -> list[Revoked]:

@@ -74,7 +74,7 @@ class Crls:
             raise Refused(ErrorCode.UNAVAILABLE, self._obstacle)
         signed = signed_crls(self._ledger, ALL_SHARDS, shard).values()
         newest = max(signed, key=lambda one: one.seq, default=_NONE)
-        if newest.issued is None:
+        if newest.issued is None and newest.seq not in self._kept:
             raise Refused(ErrorCode.BUSY, "the first CRL is about to be signed")
         if newest.next_update <= now:
             raise Refused(ErrorCode.UNAVAILABLE, "the CRL has run out, and no new one could be signed")

@@ -136,11 +136,11 @@ class Responder:
         return self._hashes.get(one.algorithm) == (one.issuer_name_hash, one.issuer_key_hash)
 
     def _status(self, one: CertId) -> Plain | Revoked:
-        """RFC 6960, 2.2. A certificate whose signature is still to be made was not issued yet."""
+        """RFC 6960, 2.2."""
         if not self._is_ours(one):
             return Plain.UNKNOWN
-        issued, revoked = status(self._ledger, one.serial)
-        return revoked or (Plain.GOOD if issued else Plain.UNKNOWN)
+        exists, revoked = status(self._ledger, one.serial)
+        return revoked or (Plain.GOOD if exists else Plain.UNKNOWN)
 
     def _recall(self, what: bytes, now: int) -> OcspReply | None:
         """The answer that was given before, in the first half of its life."""
