@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import ipaddress
 import time
+import warnings
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -183,8 +184,10 @@ def built_by_the_library(case: Case) -> x509.Certificate:
 
 
 def _attribute(attribute: SubjectAttribute) -> x509.NameAttribute[str]:
-    # The library's own choice of string type; its limits count octets, and are not what is tested here.
-    return x509.NameAttribute(x509.ObjectIdentifier(attribute.oid), attribute.value, _validate=False)
+    # The library's own choice of string type. Its limits count octets, where RFC 5280 counts characters.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return x509.NameAttribute(x509.ObjectIdentifier(attribute.oid), attribute.value, _validate=False)
 
 
 def _general_name(name: Name) -> x509.GeneralName:

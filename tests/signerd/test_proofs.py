@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol.errors import ErrorCode
 from protocol.messages import RenewalProof, RevokeRequest
-from signerd.revocation.revoke import revoke
+from signerd.revocation.revoke import revoke_named
 from tests import certs
 from tests.authorities import OPERATOR, LocalAuthority, local_authority
 from tests.csrs import OPENSSL_KEYS, openssl_csr, openssl_key
@@ -236,7 +236,7 @@ def test_a_revoked_certificate_renews_nothing(
     proof = renewal_by_openssl(tmp_path, csr, "p256", held)
     assert authority.check(csr, "ren1", renewal=proof).allowed
     serial = held.serial_number.to_bytes(20, "big").lstrip(b"\0")
-    revoke(authority.ledger, RevokeRequest(reason=reason, serials=(serial,)), OPERATOR, NOW)
+    revoke_named(authority.ledger, RevokeRequest(reason=reason, serials=(serial,)), "admin 0", NOW)
     refusal = authority.refusal(csr, "ren1", renewal=proof)
     assert refusal.code is ErrorCode.NOT_AUTHORIZED
     assert refusal.detail == f"proof: the certificate that X-CSR-Renew names is {state}"
