@@ -62,10 +62,10 @@ def revoke(  # noqa: PLR0913, PLR0917 - one per option
 ) -> None:
     """Revoke certificates, by serial number, time or client.
 
-    All are revoked in one transaction, or none. This can't be undone, so you are asked, unless you say
-    --yes; where there is no terminal to ask on, --yes must be said. The reason certificateHold can be
-    undone, by the reason removeFromCRL. Certificates that are revoked already or have expired stay as
-    they are.
+    Either all of them are revoked or none, across a crash too. This can't be undone, so you are asked,
+    unless you say --yes; where there is no terminal to ask on, --yes must be said. The reason
+    certificateHold can be undone, by the reason removeFromCRL. Certificates that are revoked already or
+    have expired stay as they are.
 
     \b
     Examples:
