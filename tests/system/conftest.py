@@ -8,43 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.machine import CA_NAME, ROOT, Machine, booted
+from tests.system.machine import ROOT, Machine, booted
+from tests.system.serving import serve
 
 _NEEDED = {"systemd": "/lib/systemd/systemd", "dbus": "/usr/bin/dbus-daemon", "nginx": "/usr/sbin/nginx"}
-
-# As docs/install.md does it, for tests that start where it ends.
-_SET_UP = f"""
-umask 022
-systemd-sysusers
-systemd-tmpfiles --create
-systemctl daemon-reload
-echo 127.0.0.1 {CA_NAME} >>/etc/hosts
-(umask 077; openssl rand -base64 33 >/root/ca-passphrase)
-ca_create_identity --passphrase-file /root/ca-passphrase -f CN "Example CA"
-systemd-creds encrypt --name=ca_passphrase /root/ca-passphrase /etc/credstore.encrypted/ca_passphrase
-# Tests ask more often than the settings that are installed allow.
-sed -i -E 's/^(per_client|total|freeze_above) = .*/\\1 = "1000000\\/hour"/' /etc/ca/signerd.toml
-systemctl enable --now ca-signerd.service ca-frontend.service
-"""
-
-_SET_UP_NGINX = f"""
-mkdir -p /etc/nginx/signerd
-cd /etc/nginx/signerd
-openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -subj /CN={CA_NAME} 2>/dev/null |
-  curl -sSf --unix-socket /run/ca-frontend/http.sock -H 'Accept: application/pem-certificate-chain' \
-    -o tls.pem -T - http://localhost/api/csr/nginx
-rm -f /etc/nginx/sites-enabled/*
-ln -s ../sites-available/signerd /etc/nginx/sites-enabled/
-sed -i 's|rate=10r/s|rate=10000r/s|' /etc/nginx/sites-available/signerd
-systemctl start nginx
-"""
-
-_CLIENT = """
-mkdir -p /srv/client
-cd /srv/client
-openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout web1.key -out web1.csr \
-  -subj /CN=web1.example.net 2>/dev/null
-"""
 
 
 def _reason_not_to_run() -> str | None:
@@ -52,6 +19,18 @@ def _reason_not_to_run() -> str | None:
         return "a machine can be booted by root alone"
     missing = [package for package, path in _NEEDED.items() if not Path(path).exists()]
     return f"these packages are missing: {', '.join(missing)}" if missing else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes ten seconds or more, and is run by `make system-test` alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("SYSTEM_TESTS") == "all":
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture(scope="session")
@@ -70,20 +49,23 @@ def installed(bootable: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shutil.rmtree(tree)
 
 
-@pytest.fixture(scope="module")
-def bare_machine(bootable: None) -> Iterator[Machine]:
-    """A machine that has never seen signerd."""
-    with booted() as machine:
-        machine.run("! command -v ca_signerd && ! test -e /etc/ca && ! getent passwd ca ca-web")
-        yield machine
+@pytest.fixture(scope="session")
+def package(bootable: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the Debian package in it."""
+    directory = tmp_path_factory.mktemp("package")
+    subprocess.run(["make", "deb", f"DIST={directory}"], cwd=ROOT, check=True)
+    assert len(list(directory.iterdir())) == 1
+    return directory
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def machine(installed: Path) -> Iterator[Machine]:
-    """A machine that serves: identity, passphrase, both units, nginx, and a client's CSR in /srv/client."""
+    """A machine that serves: identity, passphrase, both units, nginx, and a client's CSR in /srv/client.
+
+    All tests share it: each leaves it as it found it.
+    """
     with booted(installed) as machine:
         machine.run(f"cp -a {installed}/* /")
-        machine.run(_SET_UP)
-        machine.run(_SET_UP_NGINX)
-        machine.run(_CLIENT)
+        machine.run("systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload")
+        serve(machine)
         yield machine

@@ -58,7 +58,7 @@ class Machine:
 def booted(*binds: Path) -> Iterator[Machine]:
     """A machine for as long as the block lasts. It sees this tree, and ``binds``, at the paths they have here."""
     directories = [argument for bind in (ROOT, *binds) for argument in ("-b", str(bind))]
-    command = [str(BOX), *directories, "-t", "600", "/usr/bin/python3", str(AGENT)]
+    command = [str(BOX), *directories, "-t", "1800", "/usr/bin/python3", str(AGENT)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         try:

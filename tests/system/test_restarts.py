@@ -30,13 +30,13 @@ def load_while(machine: Machine, seconds: float, script: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_a_restart_under_load_loses_no_request(machine: Machine, unit: str) -> None:
-    before = machine.show(unit, "MainPID")
-    result = load_while(machine, 4, f"systemctl restart {unit}; sleep 0.3; systemctl restart {unit}")
-    assert machine.show(unit, "MainPID") != before
+def test_restarts_of_either_unit_under_load_lose_no_request(machine: Machine) -> None:
+    before = [machine.show(unit, "MainPID") for unit in UNITS]
+    restarts = "systemctl restart ca-signerd; systemctl restart ca-frontend; systemctl restart ca-signerd ca-frontend"
+    result = load_while(machine, 5, restarts)
+    assert set(before).isdisjoint(machine.show(unit, "MainPID") for unit in UNITS)
     assert result["lost"] == []
-    assert result["answered"] > 300  # of some 400: they waited, and were answered
+    assert result["answered"] > 300  # of some 500: they waited, and were answered
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -82,29 +82,28 @@ def test_what_sigkill_cuts_off_is_an_answer_and_never_a_refused_connection(machi
     assert result["answered"] > 300
 
 
-@pytest.mark.timeout(150)
-@pytest.mark.parametrize(("unit", "watchdog"), [("ca-signerd", 15), ("ca-frontend", 30)])
-def test_a_unit_that_hangs_is_restarted_by_the_watchdog(machine: Machine, unit: str, watchdog: int) -> None:
-    assert machine.show(unit, "WatchdogUSec") == f"{watchdog}s"
-    # Shorter, lest the tests wait for it; the units' own value is the one above.
-    machine.run(
-        f"""
-        mkdir -p /run/systemd/system/{unit}.service.d
-        printf '[Service]\\nWatchdogSec=3s\\n' >/run/systemd/system/{unit}.service.d/watchdog.conf
-        systemctl daemon-reload
-        systemctl reset-failed 'ca-*'
-        systemctl restart {unit}
-        """
-    )
+def test_units_that_hang_are_restarted_by_the_watchdog(machine: Machine) -> None:
+    assert [machine.show(unit, "WatchdogUSec") for unit in UNITS] == ["15s", "30s"]
+    # Shorter, lest the tests wait for it; the units' own values are those above.
+    for unit in UNITS:
+        machine.run(
+            f"""
+            mkdir -p /run/systemd/system/{unit}.service.d
+            printf '[Service]\\nWatchdogSec=3s\\n' >/run/systemd/system/{unit}.service.d/watchdog.conf
+            """
+        )
+    machine.run("systemctl daemon-reload; systemctl reset-failed 'ca-*'; systemctl restart ca-signerd ca-frontend")
     try:
-        before = machine.show(unit, "MainPID")
-        machine.run(f"kill -STOP {before}")
+        before = [machine.show(unit, "MainPID") for unit in UNITS]
+        machine.run(f"kill -STOP {' '.join(before)}")
         seconds_until_issued(machine)
-        assert machine.show(unit, "MainPID") != before
-        journal = machine.run(f"journalctl --sync; journalctl --unit {unit} --output cat --since -60s")
-        assert "Watchdog timeout (limit 3s)!" in journal
+        assert set(before).isdisjoint(machine.show(unit, "MainPID") for unit in UNITS)
+        for unit in UNITS:
+            journal = machine.run(f"journalctl --sync; journalctl --unit {unit} --output cat --since -60s")
+            assert "Watchdog timeout (limit 3s)!" in journal
     finally:
-        machine.run(f"rm -r /run/systemd/system/{unit}.service.d; systemctl daemon-reload; systemctl restart {unit}")
+        machine.run("rm -r /run/systemd/system/ca-*.service.d; systemctl daemon-reload")
+        machine.run("systemctl reset-failed 'ca-*'; systemctl restart ca-signerd ca-frontend")
 
 
 def test_a_unit_that_works_is_left_alone_by_the_watchdog(machine: Machine) -> None:
@@ -125,5 +124,5 @@ def test_every_certificate_that_was_handed_out_is_on_the_ledger(machine: Machine
         '
         """.replace("\n        ", "\n")
     )
-    assert int(answered) > 1000
+    assert int(answered) > 300
     assert int(recorded) >= int(answered)
