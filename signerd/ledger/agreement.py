@@ -6,12 +6,14 @@ covers what issuance, search and revocation rely on. That the index is, to the l
 make of it, is shown by making it anew: for a file at rest (``signerd.ledger.verify``).
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from protocol.wire import WireError, unpack
 from signerd.ledger.chain import Entry, Kind
+from signerd.ledger.index import ALL_SHARDS
 
 _AS_RECORDED = (
     *("serial", "client", "profile", "subject", "shard", "not_before", "not_after", "idempotency_key"),
@@ -22,6 +24,12 @@ _CRL = ("number", "this_update", "next_update")
 _NUMBERS = {"of_all": "", "of_client": "client", "of_profile": "profile"}  # and what they are numbers within
 # For each table the rows of which bear the seq of an entry: the one that they follow from.
 _TABLES = ("certificates", "pruned", "names", "pending", "crls", "base_urls", "state")
+# Of the certificates in an entry about revocations, those whose row has not heard of it.
+_FORGOTTEN = """
+SELECT value FROM json_each(?1)
+LEFT JOIN certificates ON certificates.seq = value LEFT JOIN pruned ON pruned.seq = value
+WHERE ifnull(certificates.seq, pruned.seq) IS NOT NULL AND ifnull(ifnull(certificates.changed, pruned.changed), 0) < ?2
+"""
 _KEPT = 16  # entries about revocations, decoded: one may be about 4,000 certificates
 
 
@@ -35,10 +43,14 @@ class _Change(NamedTuple):
 
 
 class Agreement:
-    """Compares entries with the index in ``db``. For one stretch: it remembers what it read."""
+    """Compares entries with the index in ``db``. For one stretch: it remembers what it read.
+
+    ``effort``: the certificates that were looked up besides those recorded in the entries themselves.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.effort = 0
         self._changes: dict[int, _Change | None] = {}
         self._sources: dict[str, set[int]] = {table: set() for table in _TABLES}
         self._pruned_until = self._read_pruned()
@@ -73,9 +85,7 @@ class Agreement:
             case Kind.REVOKED | Kind.RELEASED:
                 yield from self._revocation(entry.seq, body)
             case Kind.POLICY if body["base_url"] is not None:
-                row = self._one("SELECT seq FROM base_urls WHERE url = ?", body["base_url"])
-                if row is None or row[0] > entry.seq:
-                    yield f"the index has lost the base URL of entry {entry.seq}"
+                yield from self._base_url(entry.seq, body["base_url"])
             case Kind.FREEZE | Kind.THAW | Kind.PRUNED:
                 yield from self._state(entry, body)
 
@@ -181,20 +191,23 @@ class Agreement:
 
     def _revocation(self, seq: int, body: Mapping[str, Any]) -> Iterator[str]:
         """A revocation that the index has forgotten would be missing from CRL and OCSP."""
-        for certificate in body["certificates"]:
-            row = self._one("SELECT changed FROM certificates WHERE seq = ?", certificate)
-            row = row or self._one("SELECT changed FROM pruned WHERE seq = ?", certificate)
-            if row is not None and (row[0] is None or row[0] < seq):
-                yield f"the index has forgotten what entry {seq} says of the certificate of entry {certificate}"
-        for shard in body["shards"]:
-            row = self._one("SELECT 1 FROM crls WHERE scope = ? AND seq < ? AND changed < ?", shard, seq, seq)
-            if row is not None:
-                yield f"the index has forgotten that entry {seq} makes the CRL of shard {shard} outdated"
+        self.effort += len(body["certificates"])
+        for (certificate,) in self._db.execute(_FORGOTTEN, (json.dumps(body["certificates"]), seq)):
+            yield f"the index has forgotten what entry {seq} says of the certificate of entry {certificate}"
+        for scope in (ALL_SHARDS, *body["shards"]):
+            if self._one("SELECT 1 FROM crls WHERE scope = ? AND seq < ? AND changed < ?", scope, seq, seq) is not None:
+                yield f"the index has forgotten that entry {seq} makes the CRL of scope {scope} outdated"
 
     def _crl(self, entry: Entry, body: Mapping[str, Any]) -> Iterator[str]:
         row = self._one(f"SELECT seq, {', '.join(_CRL)} FROM crls WHERE scope = ?", body["scope"])  # noqa: S608
         if row is None or row[0] < entry.seq or (row[0] == entry.seq and row[1:] != tuple(body[name] for name in _CRL)):
             yield f"the index is wrong about the CRL of entry {entry.seq}"
+
+    def _base_url(self, seq: int, url: str) -> Iterator[str]:
+        row = self._one("SELECT seq FROM base_urls WHERE url = ?", url)
+        others = self._one("SELECT 1 FROM base_urls WHERE seq = ? AND url != ?", seq, url)
+        if row is None or row[0] > seq or others is not None:
+            yield f"the index is wrong about the base URL of entry {seq}"
 
     def _state(self, entry: Entry, body: Mapping[str, Any]) -> Iterator[str]:
         """Whether the state knows this entry, or a later one of its kind."""

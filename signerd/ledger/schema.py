@@ -41,12 +41,18 @@ def is_empty(db: sqlite3.Connection) -> bool:
 
 def problem(db: sqlite3.Connection) -> str | None:
     """Why a database is no ledger, or None. Raises ``sqlite3.Error`` for what is no database."""
-    marks = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    if marks != (_APPLICATION_ID, _FORMAT):
+    if not has_entries(db):
         return "is no ledger of this version of signerd"
     if strange := sorted(name for _, name, *_ in _objects(db) ^ _expected()):
         return f"is no ledger as signerd makes it: {', '.join(dict.fromkeys(map(str, strange)))}"
     return None
+
+
+def has_entries(db: sqlite3.Connection) -> bool:
+    """Whether a database has a ledger's entries, whatever its index may be like."""
+    marks = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    (entries,) = (row for row in _expected() if row[:2] == ("table", "entries"))
+    return marks == (_APPLICATION_ID, _FORMAT) and entries in _objects(db)
 
 
 def _objects(db: sqlite3.Connection) -> frozenset[tuple[str, ...]]:

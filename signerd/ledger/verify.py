@@ -22,6 +22,7 @@ from signerd.ledger.agreement import Agreement
 from signerd.ledger.chain import GENESIS, Entry, Head, problem_with
 
 STRETCH_ENTRIES_MAX = 250  # 6 ms of the event loop
+_STRETCH_EFFORT = 5000  # certificates in entries about revocations: 10 ms
 _STRETCH_BYTES = 1024 * 1024  # of bodies: a CRL's intent holds all of the CRL
 _PROBLEMS_MAX = 100  # in one stretch: a reply is to fit into its frame
 _PROBLEM_LENGTH = 400
@@ -45,13 +46,17 @@ def verify_stretch(db: sqlite3.Connection, before: Head, limit: int) -> Stretch:
     earlier; where it did not get on at all, ``before`` was the last entry."""
     found: list[str] = []
     try:
+        if before == GENESIS and (problem := schema.problem(db)) is not None:
+            found.append(f"the file {problem}")
         agreement = Agreement(db)
         last = before
-        for entry, problem, head in _entries(db, before, min(limit, STRETCH_ENTRIES_MAX)):
+        for entry, problem, head in read_entries(db, before, min(limit, STRETCH_ENTRIES_MAX)):
             found += [problem] if problem else agreement.problems_with(entry)
             last = head
+            if agreement.effort > _STRETCH_EFFORT:
+                break
         end = last.seq if db.execute("SELECT 1 FROM entries WHERE seq > ?", (last.seq,)).fetchone() else _EVER
-        found += agreement.rows_without_entry(before.seq + 1 if before.seq else -_EVER, end)
+        found += agreement.rows_without_entry(min(before.seq + 1, _EVER) if before.seq else -_EVER, end)
         if before == GENESIS:
             found += _before_the_first(db)
     except sqlite3.Error as error:
@@ -65,8 +70,9 @@ def _bounded(problems: list[str]) -> tuple[str, ...]:
     return (*said, f"and {more} problems more in this stretch") if more else said
 
 
-def _entries(db: sqlite3.Connection, before: Head, limit: int) -> Iterator[tuple[Entry, str | None, Head]]:
-    """The entries after ``before``, what is wrong with each in the chain, and what the next one builds on."""
+def read_entries(db: sqlite3.Connection, before: Head, limit: int) -> Iterator[tuple[Entry, str | None, Head]]:
+    """The next entries after ``before``, ``limit`` at most, what is wrong with each in the chain, and what the
+    one after it builds on. Raises ``sqlite3.Error``."""
     size = 0
     for seq, time, kind, body, digest in db.execute(_ROWS, (before.seq, limit)):
         name = kind.decode(errors="replace") if isinstance(kind, bytes) else kind
@@ -90,6 +96,38 @@ def _before_the_first(db: sqlite3.Connection) -> Iterator[str]:
         yield f"entry {seq} was never recorded: the first is 1"
 
 
+def apply_again(db: sqlite3.Connection, entry: Entry) -> str | None:
+    """Has the index in ``db`` know an entry more, or says why that can't be."""
+    try:
+        index.apply(db, entry.seq, entry.time, entry.kind, unpack(entry.body))
+    except WireError as error:
+        return f"entry {entry.seq} can't be read: {error}"
+    except sqlite3.IntegrityError as error:
+        return f"entry {entry.seq} contradicts one before it: {error}"
+    except (sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        return f"entry {entry.seq} is not what a {entry.kind} entry is ({type(error).__name__})"
+    return None
+
+
+def open_at_rest(path: Path) -> sqlite3.Connection:
+    """A backup, or the ledger of a signer that is stopped, as it is now, to be read only. Raises ``OSError`` if
+    the file can't be opened, and ``sqlite3.Error`` if it is no database."""
+    with path.open("rb"):
+        pass  # what is wrong with the path is said better here than by SQLite
+    # Without a write-ahead log beside it the file is all there is; then SQLite need not make one to read.
+    whole = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro{whole}", uri=True, isolation_level=None)
+    try:
+        db.text_factory = lambda octets: octets.decode(errors="replace")  # a flipped bit is no error here
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("BEGIN")  # one state of it, whatever a signer may do meanwhile
+        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
 class LedgerFile:
     """A backup, or the ledger of a signer that is stopped, to be verified from its first entry to its last.
 
@@ -99,16 +137,9 @@ class LedgerFile:
 
     def __init__(self, path: Path) -> None:
         """Raises ``OSError`` if the file can't be opened, and ``sqlite3.Error`` if it is no database."""
-        with path.open("rb"):
-            pass  # what is wrong with the path is said better here than by SQLite
-        # Without a write-ahead log beside it the file is all there is; then SQLite need not make one to read.
-        whole = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-        self._db = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro{whole}", uri=True, isolation_level=None)
-        self._db.text_factory = lambda octets: octets.decode(errors="replace")
+        self._db = open_at_rest(path)
         self._anew = sqlite3.connect("", isolation_level=None)
         try:
-            self._db.execute("PRAGMA trusted_schema = OFF")
-            self._db.execute("BEGIN")  # one state of it, whatever a signer may do meanwhile
             self._problem = schema.problem(self._db)
             sql = "SELECT coalesce(max(seq), 0) FROM entries"
             self.entries = 0 if self._problem else int(self._db.execute(sql).fetchone()[0])
@@ -128,28 +159,18 @@ class LedgerFile:
     def check_next(self, limit: int) -> Stretch:
         """Checks up to ``limit`` entries more, and after the last of them the index and the file as a whole."""
         if self._problem is not None:
-            return Stretch(self._last, (f"it {self._problem}",))
+            return Stretch(self._last, (f"the file {self._problem}",))
         found = list(_before_the_first(self._db)) if self._last == GENESIS else []
         try:
-            for entry, problem, last in _entries(self._db, self._last, limit):
+            for entry, problem, last in read_entries(self._db, self._last, limit):
                 self._last = last
-                found += [problem] if problem else self._make_anew(entry)
+                if problem := problem or apply_again(self._anew, entry):
+                    found.append(problem)
             if self._last.seq == self.entries:
                 found += self._compare()
         except sqlite3.Error as error:
             found.append(f"the file can't be read on after entry {self._last.seq}: {error}")
         return Stretch(self._last, _bounded(found))
-
-    def _make_anew(self, entry: Entry) -> Iterator[str]:
-        """Has the index made anew know one entry more."""
-        try:
-            index.apply(self._anew, entry.seq, entry.time, entry.kind, unpack(entry.body))
-        except WireError as error:
-            yield f"entry {entry.seq} can't be read: {error}"
-        except sqlite3.IntegrityError as error:
-            yield f"entry {entry.seq} contradicts one before it: {error}"
-        except (sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            yield f"entry {entry.seq} is not what a {entry.kind} entry is ({type(error).__name__})"
 
     def _compare(self) -> Iterator[str]:
         for (verdict,) in self._db.execute(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
