@@ -18,7 +18,7 @@ from signerd.ledger.chain import GENESIS, link
 from signerd.ledger.verify import STRETCH_ENTRIES_MAX, LedgerFile, verify_stretch
 from tests.authorities import ca_of, local_authority
 from tests.identities import NOW
-from tests.ledgers import BUSY_POLICY, busy_ledger, checkpoint, editing, flipped, issue, problems_of, problems_online
+from tests.edited_ledgers import BUSY_POLICY, busy_ledger, checkpoint, editing, flipped, issue, problems_of, problems_online
 
 Damage = Callable[[sqlite3.Connection, random.Random], None]
 ENTRIES = "SELECT seq, time, kind, body, hash FROM entries ORDER BY seq"
@@ -399,7 +399,7 @@ ATTACKS = {
     "a released certificate revoked": f"{REVOKE} WHERE changed = {RELEASE}",
     "a row dropped": "DELETE FROM certificates WHERE client = 'web1'",
     "a row without an entry": "UPDATE certificates SET seq = 999 WHERE client = 'greedy' AND of_client = 12",
-    "a row of an entry that is no certificate": "UPDATE certificates SET seq = 1 WHERE client = 'greedy' AND of_client = 12",
+    "a row of an entry of another kind": "UPDATE certificates SET seq = 1 WHERE client = 'greedy' AND of_client = 12",
     "a row before the first entry": "UPDATE certificates SET seq = -5 WHERE client = 'greedy' AND of_client = 12",
     "another serial number": "UPDATE certificates SET serial = x'0102030405' WHERE client = 'web2' AND of_client = 1",
     "a later end": "UPDATE certificates SET not_after = not_after + 86400 * 365 WHERE client = 'web0'",
