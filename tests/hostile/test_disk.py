@@ -21,7 +21,7 @@ from protocol.errors import EXIT_CONFIGURATION, ErrorCode, Refused
 from protocol.messages import IssueRequest
 from tests import certs
 from tests.csrs import csr_for, dns
-from tests.ledgers import LedgerReader
+from tests.ledger_reader import LedgerReader
 from tests.running import ROOT, Signer, eventually, needs_root
 
 REQUEST = IssueRequest(csr=csr_for(dns("a.example.net")), client="web1")

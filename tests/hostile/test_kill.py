@@ -20,7 +20,7 @@ from protocol.errors import ErrorCode, Refused
 from protocol.messages import IssueRequest
 from tests import certs
 from tests.csrs import csr_for, dns, make_csr, private_key
-from tests.ledgers import LedgerReader
+from tests.ledger_reader import LedgerReader
 from tests.running import DEADLINE, Signer
 
 KILLS = int(os.environ.get("SIGNERD_KILLS", "15"))
