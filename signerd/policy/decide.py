@@ -12,8 +12,9 @@ from protocol.errors import ErrorCode, Refused
 from protocol.messages import ExtensionWish, IssueRequest, Rule
 from signerd.csr import Csr, SubjectAttribute
 from signerd.der import is_one_tlv
-from signerd.policy.names import Name, problems
+from signerd.policy.names import Name, email_name, problems
 from signerd.policy.policy import EXTENDED_KEY_USAGES, LIFETIME_MIN, Client, Policy, Profile
+from signerd.policy.spelling import quoted
 
 # Which code a refusal has: that of the first of these rules that failed, in this order.
 _CODES = {
@@ -85,15 +86,15 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
     if profile is None:
         return Decision(tuple(rules), None)
     lifetime = profile.lifetime if request.lifetime is None else request.lifetime
+    subject = tuple(attribute for attribute in csr.subject if attribute.name in profile.subject)
     rules += (
         _key_rule(profile, csr),
         _usage_rule(profile, csr),
-        _names_rule(profile, client, csr),
+        _names_rule(profile, client, csr.names, subject),
         _lifetime_rule(profile, lifetime),
         _extensions_rule(profile, request.extensions),
         quota_rule(profile.name),
     )
-    subject = tuple(attribute for attribute in csr.subject if attribute.name in profile.subject)
     grant = Grant(csr, request.client, profile, subject, csr.names, lifetime, request.extensions)
     return Decision(tuple(rules), grant if all(rule.ok for rule in rules) else None)
 
@@ -134,11 +135,27 @@ def _usage_rule(profile: Profile, csr: Csr) -> Rule:
     return Rule("requested usage", True, "nothing beyond the profile")
 
 
-def _names_rule(profile: Profile, client: Client | None, csr: Csr) -> Rule:
-    found = problems(csr.names, profile.names)
+def _names_rule(
+    profile: Profile, client: Client | None, names: Sequence[Name], subject: Sequence[SubjectAttribute]
+) -> Rule:
+    found = problems(names, profile.names)
     if client is not None and client.names is not None:
-        found += [f"{problem} (client)" for problem in problems(csr.names, client.names)]
-    return Rule("names", not found, "; ".join(found) or ", ".join(map(str, csr.names)))
+        found += [f"{problem} (client)" for problem in problems(names, client.names)]
+    # A mailbox in the subject is believed like one among the names (RFC 5280, 4.1.2.6): then it must be one.
+    # Likewise the CN, which the parser has seen to.
+    found += [
+        f"the subject's emailAddress {quoted(attribute.value)} is not among the names"
+        for attribute in subject
+        if attribute.name == "emailAddress" and not _is_mailbox_of(attribute.value, names)
+    ]
+    return Rule("names", not found, "; ".join(found) or ", ".join(map(str, names)))
+
+
+def _is_mailbox_of(text: str, names: Sequence[Name]) -> bool:
+    try:
+        return email_name(text) in names
+    except ValueError:
+        return False
 
 
 def _lifetime_rule(profile: Profile, lifetime: int) -> Rule:

@@ -442,6 +442,37 @@ def test_only_the_subject_attributes_of_the_profile_are_taken_over(tmp_path: Pat
     assert certificate.subject.rfc4514_string() == "L=Here,O=Example"
 
 
+def test_a_mailbox_in_the_subject_is_one_of_the_names_and_so_under_their_rules(tmp_path: Path) -> None:
+    policy = f"{PROFILE}subject = ['CN', 'emailAddress']\n{NAMES}dns = ['.example.net']\nemail = ['example.net']\n"
+
+    def csr_of(mailbox: str, *names: bytes) -> bytes:
+        subject = [rdn("1.2.840.113549.1.9.1", mailbox, tag=0x16)]
+        return csr_for(dns("a.example.net"), *names, subject=subject)
+
+    def email(mailbox: str) -> bytes:
+        return b"\x81" + bytes([len(mailbox)]) + mailbox.encode()
+
+    with local_authority(tmp_path, policy) as authority:
+        certificate = authority.issue(csr_of("who@Example.NET", email("who@example.net")))
+        assert certificate.subject.rfc4514_string() == "1.2.840.113549.1.9.1=who@Example.NET"
+        for csr in (
+            csr_of("boss@bank.example"),
+            csr_of("boss@bank.example", email("who@example.net")),
+            csr_of("no mailbox", email("who@example.net")),
+        ):
+            refusal = authority.refusal(csr)
+            assert refusal.code is ErrorCode.POLICY_DENIED
+            assert "is not among the names" in refusal.detail
+        assert (
+            "is not among the names allowed"
+            in authority.refusal(csr_of("boss@bank.example", email("boss@bank.example"))).detail
+        )
+        # What the profile does not take over says nothing in the certificate.
+        authority.configure(policy.replace(", 'emailAddress'", ""))
+        authority.authority.reload(authority.now)
+        assert list(authority.issue(csr_of("boss@bank.example")).subject) == []
+
+
 @pytest.mark.parametrize("allowed", [["rsa2048"], ["p256", "ed25519"], ["p384"]])
 def test_only_the_key_types_of_the_profile_are_certified(tmp_path: Path, allowed: list[str]) -> None:
     with local_authority(tmp_path, f"{PROFILE}key_types = {allowed}") as authority:
