@@ -17,8 +17,17 @@ from signerd.ledger import Entry, Head, Ledger
 from signerd.ledger.chain import GENESIS, link
 from signerd.ledger.verify import STRETCH_ENTRIES_MAX, LedgerFile, verify_stretch
 from tests.authorities import ca_of, local_authority
+from tests.edited_ledgers import (
+    BUSY_POLICY,
+    busy_ledger,
+    checkpoint,
+    editing,
+    flipped,
+    issue,
+    problems_of,
+    problems_online,
+)
 from tests.identities import NOW
-from tests.edited_ledgers import BUSY_POLICY, busy_ledger, checkpoint, editing, flipped, issue, problems_of, problems_online
 
 Damage = Callable[[sqlite3.Connection, random.Random], None]
 ENTRIES = "SELECT seq, time, kind, body, hash FROM entries ORDER BY seq"
