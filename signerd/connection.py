@@ -4,17 +4,21 @@ A connection has at most one request under way and one reply unsent: the next fr
 the reply is gone. It holds at most one frame besides, and for no longer than its deadline.
 """
 
+import collections
 import contextlib
 import resource
 import selectors
 import socket
 import time
+from collections.abc import Collection
 
 from protocol.errors import ConfigurationError
 from protocol.messages import Socket
 from protocol.wire import FrameReader
 from signerd.issuance import Asker
+from signerd.peers import Credentials
 
+CONNECTIONS_MAX = {Socket.SIGN: 512, Socket.ADMIN: 32}  # below the usual limit of 1,024 descriptors
 HELLO_SECONDS = 5.0  # from the connection to a whole hello
 FRAME_SECONDS = 10.0  # from a frame's first byte to its last: a local peer needs a millisecond
 REPLY_SECONDS = 10.0  # for a peer to take a reply
@@ -22,13 +26,13 @@ _RECEIVE_BYTES = 64 * 1024
 _OTHER_DESCRIPTORS = 64  # the ledger's files, the listening sockets, what the interpreter opens now and then
 
 
-def reserve_descriptors(connections: int) -> None:
-    """Sees to it that so many connections can be open at once.
+def reserve_descriptors() -> None:
+    """Sees to it that as many connections can be open at once as there may be.
 
     Without a descriptor left accept() would fail, and fail again, until one is closed. Raises
     ``ConfigurationError`` where the limit of open files doesn't allow for them.
     """
-    wanted = connections + _OTHER_DESCRIPTORS
+    wanted = sum(CONNECTIONS_MAX.values()) + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < wanted:
         raise ConfigurationError(f"{hard} files may be open at once, and {wanted} are needed: raise LimitNOFILE=")
@@ -39,11 +43,12 @@ def reserve_descriptors(connections: int) -> None:
 class Connection:
     """See the module's text. ``where`` is the socket that it came in by."""
 
-    def __init__(self, peer: socket.socket, where: Socket, uid: int) -> None:
+    def __init__(self, peer: socket.socket, where: Socket, who: Credentials) -> None:
         peer.setblocking(False)
         self.socket = peer
         self.where = where
-        self.asker = Asker(where.value, uid)
+        self.pid = who.pid
+        self.asker = Asker(where.value, who.uid)
         self.greeted = False
         self.busy = False  # a request is under way, or its reply not yet taken
         self.ended = False  # the peer sends no more
@@ -110,3 +115,13 @@ class Connection:
             return False
         self.busy, self.deadline = False, None
         return True
+
+
+def expendable(connections: Collection[Connection]) -> Connection:
+    """The connection that makes room for another: one that is idle, else one that is half way, else any.
+
+    Of those it is one of the process that has the most, so that who opens very many pays for it himself;
+    and of these the one that has been idle for longest.
+    """
+    of_process = collections.Counter(connection.pid for connection in connections)
+    return min(connections, key=lambda one: (one.busy, not one.idle, -of_process[one.pid], one.last_active))

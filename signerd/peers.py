@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from protocol.errors import ConfigurationError
 from protocol.messages import Socket
@@ -38,16 +39,23 @@ class Admission:
 
     def allows(self, where: Socket, peer: socket.socket) -> bool:
         """Whether the process at the other end of a connection may speak there."""
-        uid = peer_uid(peer)
+        uid = credentials(peer).uid
         if where is Socket.SIGN:
             return uid in self.sign_uids
         return uid in self.admin_uids or (self.admin_gid is not None and self.admin_gid in _groups(peer))
 
 
-def peer_uid(peer: socket.socket) -> int:
-    """The uid of the process at the other end, as of when it connected."""
-    _, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return int(uid)
+class Credentials(NamedTuple):
+    """Of the process at the other end of a connection, as of when it connected."""
+
+    pid: int  # says which connections have one process behind them, and nothing else: pids are used again
+    uid: int
+    gid: int
+
+
+def credentials(peer: socket.socket) -> Credentials:
+    """What the kernel says of the process at the other end."""
+    return Credentials(*_UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
 def _groups(peer: socket.socket) -> set[int]:
@@ -55,7 +63,7 @@ def _groups(peer: socket.socket) -> set[int]:
 
     By libc, for socket.getsockopt() makes room for 256 groups, and a process may have 65,536.
     """
-    _, _, gid = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    gid = credentials(peer).gid
     size = ctypes.c_uint32(0)  # in bytes; where it is too little, the kernel says how much it takes
     while True:
         groups = (_GID * (size.value // ctypes.sizeof(_GID)))()

@@ -24,16 +24,15 @@ from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueR
 from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
 from signerd import issuance
 from signerd.authority import Authority
-from signerd.connection import Connection, reserve_descriptors
+from signerd.connection import CONNECTIONS_MAX, Connection, expendable, reserve_descriptors
 from signerd.operations import ANSWERS, Later
-from signerd.peers import Admission, peer_uid
+from signerd.peers import Admission, credentials
 
 _log = logging.getLogger(__name__)
 
 BATCH_MAX = 16  # requests answered in a round: more would only make the first of them wait
 _SLOW_BATCH_MAX = 64  # where an fsync takes so long that it pays to share it among more
 _SLOW_COMMIT_SECONDS = 0.001
-CONNECTIONS_MAX = {Socket.SIGN: 512, Socket.ADMIN: 32}  # below the usual limit of 1,024 descriptors
 _LOOK_SECONDS = 1.0  # how late a deadline may be noticed
 _QUIET_SECONDS = 0.1  # without requests, until what waits for the next commit is committed by itself
 _DRAIN_SECONDS = 10.0  # at the end, for replies to be taken
@@ -75,7 +74,7 @@ class Server:
 
     def run(self) -> None:
         """Serves; returns when it was told to stop and every request that had come is answered."""
-        reserve_descriptors(sum(CONNECTIONS_MAX.values()))
+        reserve_descriptors()
         for where, listener in self._listeners.items():
             listener.setblocking(False)
             self._selector.register(listener, selectors.EVENT_READ, where)
@@ -117,33 +116,30 @@ class Server:
         except OSError as error:  # it went away, or there are too many open files
             _log.warning("accept on %s.sock: %s", where.value, error)
             return
-        uid = peer_uid(peer)
+        who = credentials(peer)
         if not self._admission.allows(where, peer):
-            _log.warning("audit: uid %d may not connect to %s.sock", uid, where.value)
+            _log.warning("audit: uid %d may not connect to %s.sock", who.uid, where.value)
             peer.close()
         elif not self._make_room(where):
-            _log.warning("audit: uid %d has no room on %s.sock: each connection is busy", uid, where.value)
+            _log.warning("audit: uid %d has no room on %s.sock: each connection is busy", who.uid, where.value)
             peer.close()
         else:
-            connection = Connection(peer, where, uid)
+            connection = Connection(peer, where, who)
             self._connections.add(connection)
             self._watch(connection)
 
     def _make_room(self, where: Socket) -> bool:
-        """At the limit, ends the connection that was idle for longest, else the one that is half way.
-
-        Says whether there is room: not while every connection has a request under way.
-        """
+        """At the limit, ends a connection; says whether there is room: not while each has a request under way."""
         others = [connection for connection in self._connections if connection.where is where]
         if len(others) < CONNECTIONS_MAX[where]:
             return True
-        oldest = min(others, key=lambda one: (one.busy, not one.idle, one.last_active))
-        if not oldest.busy:
-            _log.warning("%s.sock has %d connections: the oldest makes room", where.value, len(others))
-            oldest.shut()
-        while oldest in self._connections and not oldest.busy:  # what had arrived is answered
-            self._serve(oldest, selectors.EVENT_READ)
-        return oldest not in self._connections
+        victim = expendable(others)
+        if not victim.busy:
+            _log.warning("%s.sock has %d connections: one of pid %d makes room", where.value, len(others), victim.pid)
+            victim.shut()
+        while victim in self._connections and not victim.busy:  # what had arrived is answered
+            self._serve(victim, selectors.EVENT_READ)
+        return victim not in self._connections
 
     def _serve(self, connection: Connection, ready: int) -> None:
         """Moves a connection on, whichever way it is ready."""

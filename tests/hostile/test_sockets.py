@@ -9,6 +9,8 @@ import itertools
 import select
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +20,7 @@ import pytest
 from protocol.client import SignerClient
 from protocol.messages import IssueRequest, Socket
 from protocol.wire import FRAME_BYTES_MAX
-from signerd.connection import FRAME_SECONDS, HELLO_SECONDS, REPLY_SECONDS
-from signerd.server import CONNECTIONS_MAX
+from signerd.connection import CONNECTIONS_MAX, FRAME_SECONDS, HELLO_SECONDS, REPLY_SECONDS
 from tests.csrs import csr_for, dns
 from tests.raw_peer import RawPeer, frame
 from tests.running import Signer, eventually, needs_root
@@ -72,6 +73,7 @@ class Bystander:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._client.close()
         assert self.trouble is None, self.trouble
         assert self.answered > 0
         assert self.longest < PATIENCE
@@ -146,24 +148,55 @@ def is_dropped(peer: RawPeer) -> bool:
 # --- many connections -----------------------------------------------------------------------------
 
 
+# Opens argv[2] connections to argv[1], every other one with a hello, and holds them until its stdin ends.
+OPEN_MANY = """
+import socket, sys
+hello = bytes.fromhex("0000001783a26f70a568656c6c6fa2696401a776657273696f6e01")
+peers = []
+for number in range(int(sys.argv[2])):
+    peers.append(socket.socket(socket.AF_UNIX))
+    peers[-1].connect(sys.argv[1])
+    if number % 2:
+        try:
+            peers[-1].sendall(hello)
+        except OSError:
+            pass
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
 @needs_root  # looks into /proc/PID/fd
 @BOTH
-def test_a_thousand_connections_cost_a_bounded_number_of_descriptors(signer: Signer, where: Socket) -> None:
-    at_rest = signer.descriptors()
-    peers: list[RawPeer] = []
-    try:
-        with Bystander(signer.sign()), Bystander(signer.admin()):
-            for number in range(1000):
-                peer = RawPeer(getattr(signer, PATHS[where]), greet=number % 2 == 0)
-                peers.append(peer)
+def test_a_thousand_connections_cost_a_bounded_number_of_descriptors_and_whoever_opens_them_pays(
+    signer: Signer, where: Socket
+) -> None:
+    path = getattr(signer, PATHS[where])
+    with RawPeer(path) as idle, Bystander(SignerClient(path)):
+        at_rest = signer.descriptors()
+        command = [sys.executable, "-c", OPEN_MANY, path, "1000"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"open\n"
             most = signer.descriptors()
+            with RawPeer(path) as newcomer:
+                assert newcomer.ask("describe")["ok"] is True
+            assert idle.ask("describe")["ok"] is True  # the oldest of all, and another process's
+            assert child.stdin is not None
+            child.stdin.close()
         assert most <= at_rest + CONNECTIONS_MAX[where] + 10
-        assert peers[-1].ask("hello", version=1)["ok"] is True  # the youngest are served
-        assert peers[0].is_closed()  # the oldest made room
-    finally:
-        for peer in peers:
-            peer.close()
-    eventually(lambda: signer.descriptors() <= at_rest + 4, "that the descriptors are closed")
+        eventually(lambda: signer.descriptors() <= at_rest + 4, "that the descriptors are closed")
+    assert signer.log.count("makes room") >= 1000 - CONNECTIONS_MAX[where]
+
+
+def test_of_one_process_s_connections_the_one_that_was_idle_for_longest_makes_room(signer: Signer) -> None:
+    with contextlib.ExitStack() as stack:
+        most = CONNECTIONS_MAX[Socket.ADMIN]
+        peers = [stack.enter_context(RawPeer(signer.admin_path)) for _ in range(most)]
+        peers[0].ask("describe")
+        stack.enter_context(RawPeer(signer.admin_path))
+        assert peers[1].is_closed()
+        assert peers[0].ask("describe")["ok"] is True
 
 
 def test_while_every_connection_is_busy_a_newcomer_is_turned_away_and_the_other_socket_serves(signer: Signer) -> None:

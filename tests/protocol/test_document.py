@@ -11,7 +11,7 @@ from msgspec import inspect
 from protocol import client, daemon, messages, wire
 from protocol.errors import ErrorCode
 from protocol.messages import OPERATIONS, Message, Socket
-from signerd import connection, server
+from signerd import connection
 from tests.raw_peer import RawPeer
 from tests.running import ROOT, Signer
 
@@ -176,8 +176,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         "items of one array or map": wire.CONTAINER_MAX,
         "largest id": wire.ID_MAX,
         "characters of a refusal's detail": wire.DETAIL_MAX,
-        "connections to sign.sock": server.CONNECTIONS_MAX[Socket.SIGN],
-        "connections to admin.sock": server.CONNECTIONS_MAX[Socket.ADMIN],
+        "connections to sign.sock": connection.CONNECTIONS_MAX[Socket.SIGN],
+        "connections to admin.sock": connection.CONNECTIONS_MAX[Socket.ADMIN],
         "seconds from the connection to the end of the hello": connection.HELLO_SECONDS,
         "seconds from a frame's first byte to its last": connection.FRAME_SECONDS,
         "seconds for a reply to be taken": connection.REPLY_SECONDS,
