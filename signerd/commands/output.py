@@ -6,6 +6,7 @@ rich is imported only where it draws: programs need not wait for it.
 
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import click
@@ -43,7 +44,7 @@ def print_json(value: Any) -> None:
 
 
 def counted(number: int, what: str) -> str:
-    """ "1 certificate", "2 certificates"."""
+    """A number of things: 1 certificate, 2 certificates."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -81,13 +82,12 @@ class Table:
         lines = rows if self._begun else [[heading.upper() for heading in self._headings], *rows]
         self._begun = True
         columns = zip(*lines, strict=True)
-        self._widths = [max(width, *map(len, column)) for width, column in zip(self._widths, columns, strict=False)]
-        for line in lines:
-            cells = [f"{cell:<{width}}" for cell, width in zip(line, self._widths, strict=False)]
-            click.echo("  ".join(cells).rstrip(), err=self._err)
+        self._widths = [max(width, *map(len, column)) for width, column in zip(self._widths, columns, strict=True)]
+        cells = ([f"{cell:<{width}}" for cell, width in zip(line, self._widths, strict=True)] for line in lines)
+        click.echo("\n".join(["  ".join(line).rstrip() for line in cells]), err=self._err)
 
 
-def _screen() -> Any:
+def _screen() -> ModuleType:
     from signerd.commands import screen  # noqa: PLC0415 - rich takes longer to load than an answer to come
 
     return screen

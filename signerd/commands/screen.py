@@ -54,6 +54,8 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=False,  # it would print on stderr what is written to a pipe meanwhile
+        redirect_stderr=False,
     )
 
 

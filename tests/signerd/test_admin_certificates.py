@@ -384,6 +384,12 @@ def test_on_a_terminal_revoke_shows_what_it_would_do_and_asks(signer: Signer, op
     assert states(operator, "revoke4") == ["revoked"]
 
 
+def test_on_a_terminal_nothing_is_asked_where_there_is_nothing_to_revoke(operator: Operator) -> None:
+    with operator.sits_at("revoke", "--client", "nobody") as terminal:
+        assert terminal.rest() == "ca_admin: nothing was revoked: no certificate fits\n"
+        assert terminal.status() == 1
+
+
 def test_a_hold_is_set_and_released_without_a_question(signer: Signer, operator: Operator) -> None:
     serial = issue(signer, "revoke5")
     assert operator.does("revoke", serial, "--reason", "certificateHold") == "1 certificate put on hold\n"

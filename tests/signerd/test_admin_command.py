@@ -274,6 +274,7 @@ WORKING = (
     "    progress.at(3, 10)\n"
     "    if sys.argv[1] == 'long':\n"
     "        input()\n"
+    "        print('meanwhile')\n"
     "print('done')\n"
 )
 
@@ -287,6 +288,15 @@ def test_what_takes_longer_than_a_second_shows_people_how_far_it_is() -> None:
         terminal.answer("3/10", "")
         assert "done" in terminal.rest()
         assert terminal.status() == 0
+
+
+def test_progress_does_not_mix_with_what_goes_to_a_file(tmp_path: Path) -> None:
+    to_a_file = ["sh", "-c", 'exec "$@" > "$0"', str(tmp_path / "out"), *working("long")]
+    with Terminal(to_a_file, cwd=ROOT, environment=environment({"TERM": "xterm"})) as terminal:
+        terminal.answer("3/10", "")
+        assert "done" not in terminal.rest()
+        assert terminal.status() == 0
+    assert (tmp_path / "out").read_text() == "meanwhile\ndone\n"
 
 
 def test_what_is_done_at_once_shows_no_progress() -> None:
@@ -305,4 +315,4 @@ def test_progress_is_shown_to_nobody_where_there_is_no_terminal() -> None:
         stderr=subprocess.PIPE,
     ) as process:
         time.sleep(1.5)  # a bar would be there by now
-        assert process.communicate("\n", timeout=60) == ("done\n", "")
+        assert process.communicate("\n", timeout=60) == ("meanwhile\ndone\n", "")

@@ -102,13 +102,15 @@ def _check(request: RevokeRequest) -> None:
 
 
 def _question(signer: SignerClient, request: RevokeRequest) -> str:
-    """Shows what would be revoked, and returns the question."""
+    """Shows what would be revoked, and returns the question. Raises ``Refused`` or ``click.ClickException``."""
     count, shown = 0, list[CertificateSummary]()
     with Progress("looking up") as progress:
         for summary in _meant(signer, request):
             count += 1
             shown += [summary] if count <= _SHOWN else []
             progress.at(count, None)
+    if not count:
+        raise click.ClickException("nothing was revoked: no certificate fits")
     table = Table("serial", "state", "client", "names", "not after", err=True)
     table.print([(s.serial.hex(), s.state, s.client, " ".join(s.names), rfc3339(s.not_after)) for s in shown])
     if count > len(shown):
