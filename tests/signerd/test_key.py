@@ -10,6 +10,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
@@ -310,9 +311,19 @@ def test_a_renewed_certificate_of_the_same_key_takes_over_pending_intents(
         with monkeypatch.context() as patched:
             patched.setattr(RecordedKey, "_complete", lambda *_: b"")
             authority.ask(csr_for(dns("a.example.net")))
-        authority.ca = ca_certificate(private_key("p256"))
+        authority.ca = with_another_identifier(ca_certificate(private_key("p256"), name="Renamed CA"))
         authority.restart()
         assert authority.ledger.pending_intents() == []
+
+
+def with_another_identifier(certificate: x509.Certificate) -> x509.Certificate:
+    """The same with another subject key identifier, by which new certificates name the key from then on."""
+    key = private_key("p256")
+    builder = x509.CertificateBuilder().subject_name(certificate.subject).issuer_name(certificate.issuer)
+    builder = builder.public_key(key.public_key()).serial_number(2)
+    builder = builder.not_valid_before(certificate.not_valid_before_utc)
+    builder = builder.not_valid_after(certificate.not_valid_after_utc)
+    return builder.add_extension(x509.SubjectKeyIdentifier(b"another"), critical=False).sign(key, hashes.SHA256())
 
 
 # --- the key is nobody else's ---------------------------------------------------------------------
