@@ -50,6 +50,8 @@ def counted(number: int, what: str) -> str:
 
 def printable(text: str) -> str:
     """``text`` without what could steer a terminal."""
+    if text.isprintable():
+        return text
     return "".join([c if c.isprintable() else f"\\u{ord(c):04x}" for c in text])
 
 

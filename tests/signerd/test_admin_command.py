@@ -215,6 +215,17 @@ def test_a_terminal_gets_colours_and_a_pipe_gets_none(operator: Operator) -> Non
     assert "\x1b" not in operator.does("status")
 
 
+def test_what_somebody_wrote_does_not_steer_the_terminal(operator: Operator) -> None:
+    operator.does("freeze", "--why", "\x1b[2Jall is well\u202e\nstate: ready")
+    try:
+        said = operator.does("status")
+        assert "detail:             \\u001b[2Jall is well\\u202e\\u000astate: ready\n" in said
+        with operator.sits_at("status") as terminal:
+            assert "\x1b[2J" not in terminal.rest()
+    finally:
+        operator.does("thaw")
+
+
 def test_a_frozen_signer_issues_nothing_until_it_is_thawed(signer: Signer, operator: Operator) -> None:
     request = IssueRequest(csr=csr_for(dns("frozen.example.net")), client="frozen")
     assert operator.gets("freeze", "--why", "the frontend was taken over") == {"state": "frozen"}
