@@ -11,7 +11,6 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -122,9 +121,8 @@ class _Snapshot:
             source.backup(target, pages=_STEP_PAGES, progress=self._after_step)
 
     def _after_step(self, _status: int, _remaining: int, _total: int) -> None:
-        if self._given_up.is_set():
+        if self._given_up.wait(_STEP_PAUSE):
             raise InterruptedError
-        time.sleep(_STEP_PAUSE)
 
     def part(self, offset: int) -> tuple[int | None, bytes]:
         """As ``Backups.part``."""
