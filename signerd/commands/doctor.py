@@ -26,6 +26,7 @@ _INDENT = 9
 @click.option(
     "--config",
     type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
     default=Path("/etc/ca/signerd.toml"),
     show_default=True,
     help="The signer's settings.",

@@ -1,41 +1,17 @@
 """docs/install.md: its commands, as they stand there, on a machine that has never seen signerd."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from tests.system.machine import CA_NAME, ROOT, Done, Machine, booted
+from tests.system.documents import commands, matches, run_command
+from tests.system.machine import CA_NAME, Done, Machine, booted
 
 COMMANDS_MAX = 10
 
 
-class Command(NamedTuple):
-    """A command of the document, and what it is said to print."""
-
-    line: str
-    prints: tuple[str, ...]
-
-
-def commands() -> list[Command]:
-    """Those of the console blocks, each prompted by "# "."""
-    found: list[Command] = []
-    for block in re.findall(
-        r"^```console\n(.*?)^```$", (ROOT / "docs/install.md").read_text(), re.MULTILINE | re.DOTALL
-    ):
-        assert block.startswith("# ")
-        for part in re.split(r"^# ", block, flags=re.MULTILINE)[1:]:
-            line, *prints = part.splitlines()
-            found.append(Command(line, tuple(prints)))
-    return found
-
-
-def matches(said: tuple[str, ...], printed: str) -> bool:
-    """Whether a command printed what the document says: … stands for any part of a line, or any lines."""
-    pattern = "".join(r"(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".+") + r"\n" for line in said)
-    return re.fullmatch(pattern, re.sub(r"\r+\n", "\n", printed)) is not None
+COMMANDS = commands("install.md")
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +21,20 @@ def followed(package: Path) -> Iterator[tuple[Machine, list[Done]]]:
         machine.run("! command -v ca_signerd ca_admin && ! getent passwd ca ca-web && ! ls -d /etc/ca /opt/signerd")
         # What the document asks for: the name in DNS, and nginx as Debian installs it, without a site of ours.
         machine.run(f"echo 127.0.0.1 {CA_NAME} >>/etc/hosts; systemctl start nginx; cp {package}/*.deb /root/")
-        yield machine, [machine.attempt(f"cd /root\n{{ {command.line}\n}} 2>&1") for command in commands()]
+        yield machine, [run_command(machine, command) for command in COMMANDS]
 
 
 def test_it_takes_ten_commands_at_most() -> None:
-    assert 0 < len(commands()) <= COMMANDS_MAX
+    assert 0 < len(COMMANDS) <= COMMANDS_MAX
 
 
-@pytest.mark.parametrize("number", range(len(commands())), ids=lambda number: f"command {number + 1}")
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=lambda number: f"command {number + 1}")
 def test_each_command_succeeds_and_prints_what_the_document_says(
     followed: tuple[Machine, list[Done]], number: int
 ) -> None:
-    command, done = commands()[number], followed[1][number]
+    command, done = COMMANDS[number], followed[1][number]
     assert done.status == 0, f"{command.line}\n{done.stdout}"
-    assert matches(command.prints, done.stdout), f"{command.line}\n{done.stdout}"
+    assert matches(command, done.stdout), f"{command.line}\n{done.stdout}"
 
 
 def test_it_ends_in_a_certificate_that_came_by_tls_through_nginx(followed: tuple[Machine, list[Done]]) -> None:
