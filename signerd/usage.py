@@ -95,8 +95,9 @@ class Usage:
         """What is used up most: "client web1: 3 of 20/day"."""
         quotas = dict(self._scopes_of_interest())
         guessed = ((self._bound(scope, quota, now) / max(quota.count, 1), scope) for scope, quota in quotas.items())
-        fullest = [scope for _, scope in heapq.nlargest(_DESCRIBED, guessed)]
-        return [f"{scope}: {self._count(scope, quotas[scope], now)} of {quotas[scope]}" for scope in fullest]
+        counts = {scope: self._count(scope, quotas[scope], now) for _, scope in heapq.nlargest(_DESCRIBED, guessed)}
+        fullest = sorted(counts, key=lambda scope: counts[scope] / max(quotas[scope].count, 1), reverse=True)
+        return [f"{scope}: {counts[scope]} of {quotas[scope]}" for scope in fullest]
 
     def _scopes_of_interest(self) -> Iterator[tuple[Scope, Quota]]:
         """All scopes but clients, and the clients that were heard of."""
