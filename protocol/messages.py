@@ -24,14 +24,14 @@ EXTENSIONS_MAX = 16
 EXTENSION_BYTES_MAX = 4096
 PAGE_MAX = 1000  # rows in one reply: a page of the largest rows stays below the frame's cap
 
-ClientId = Annotated[str, Meta(pattern="^[A-Za-z0-9]{1,128}$")]
-ProfileName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,128}\Z")]
+ProfileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 Text = Annotated[str, Meta(max_length=TEXT_MAX)]
 Serial = Annotated[bytes, Meta(min_length=1, max_length=20)]  # RFC 5280, 4.1.2.2
 CsrDer = Annotated[bytes, Meta(min_length=1, max_length=CSR_BYTES_MAX)]
 Seconds = Annotated[int, Meta(ge=0, le=2**40)]
 Signature = Annotated[bytes, Meta(min_length=1, max_length=1024)]
-Oid = Annotated[str, Meta(pattern=r"^[0-2](\.(0|[1-9][0-9]{0,9})){1,30}$")]
+Oid = Annotated[str, Meta(pattern=r"^[0-2](\.(0|[1-9][0-9]{0,9})){1,30}\Z")]
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
