@@ -1,8 +1,7 @@
-"""How many certificates in which time: exact sliding windows over the ledger's own numbers."""
+"""How many certificates in which time."""
 
-import collections
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _FORM = re.compile(r"([0-9]{1,9})/(second|minute|hour|day|week)")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
@@ -25,26 +24,3 @@ class Quota:
     def __str__(self) -> str:
         unit = next(name for name, seconds in _SECONDS.items() if seconds == self.seconds)
         return f"{self.count}/{unit}"
-
-
-@dataclass(slots=True)
-class Window:
-    """What was counted in the last ``quota.seconds``: one cell per second in which something was."""
-
-    quota: Quota
-    total: int = 0
-    _cells: collections.deque[list[int]] = field(default_factory=collections.deque)
-
-    def count(self, now: int) -> int:
-        """How many there were in the window's seconds up to ``now``."""
-        while self._cells and self._cells[0][0] <= now - self.quota.seconds:
-            self.total -= self._cells.popleft()[1]
-        return self.total
-
-    def add(self, now: int, number: int = 1) -> None:
-        """Counts ``number`` more at ``now``; the times never fall."""
-        if self._cells and self._cells[-1][0] >= now:
-            self._cells[-1][1] += number
-        else:
-            self._cells.append([now, number])
-        self.total += number

@@ -43,7 +43,7 @@ def test_the_callbacks_of_ssl_api_are_found_by_their_names(directory: Path) -> N
     custom = load_custom(directory)
     run_boot(custom)
     assert custom.boot is not None
-    assert custom.boot.__globals__["booted"] == [1]  # type: ignore[attr-defined]
+    assert custom.boot.__globals__["booted"] == [1]
     assert custom.make_serial is not None
     assert custom.make_serial() == 42
 
