@@ -57,10 +57,8 @@ SERIALS = "SELECT serial FROM certificates ORDER BY seq DESC LIMIT ?"
 def issued(number: int, client: str, profile: str, key: str | None) -> Step:
     def step(local: LocalAuthority) -> None:
         for count in range(number):
-            wishes = {"idempotency_key": key} if key is not None and count == 0 else {}
-            local.ask(
-                csr_for(dns(f"h{count}.example.net"), dns(f"{client}.example.net")), client, profile=profile, **wishes
-            )
+            csr = csr_for(dns(f"h{count}.example.net"), dns(f"{client}.example.net"))
+            local.ask(csr, client, profile=profile, idempotency_key=key if count == 0 else None)
 
     return step
 
