@@ -1,7 +1,7 @@
 """Inside the box: runs the shell scripts that come in, one at a time, and says how each ended.
 
 A line in is a JSON list [script, seconds]; a line out is [status, stdout, stderr]. Out of time is status 124.
-Uses nothing but the standard library: it runs by the system's own Python.
+Uses nothing but the standard library.
 """
 
 import json

@@ -3,7 +3,7 @@
     load.py SECONDS REQUESTS_PER_SECOND CSR_FILE
 
 A request is lost if it gets anything but 200: a refusal, a closed connection, no answer. None is tried again.
-Uses nothing but the standard library: it runs by the system's own Python.
+Uses nothing but the standard library.
 """
 
 import http.client

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 BOX = ROOT / "tests/system/box"
 AGENT = ROOT / "tests/system/agent.py"
 
+PYTHON = "/opt/signerd/bin/python"  # of what is installed: every user of the machine can run it
 CA_NAME = "ca.example.net"  # whom nginx serves, as in the settings that are installed
 
 
@@ -58,7 +61,7 @@ class Machine:
 def booted(*binds: Path) -> Iterator[Machine]:
     """A machine for as long as the block lasts. It sees this tree, and ``binds``, at the paths they have here."""
     directories = [argument for bind in (ROOT, *binds) for argument in ("-b", str(bind))]
-    command = [str(BOX), *directories, "-t", "1800", "/usr/bin/python3", str(AGENT)]
+    command = [str(BOX), *directories, "-t", "1800", os.path.realpath(sys.executable), str(AGENT)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         try:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.system.machine import Machine
+from tests.system.machine import PYTHON, Machine
 
 DROP_INS = "/usr/local/share/doc/signerd/drop-ins"
-DOCTOR = "/opt/signerd/bin/python -c 'from signerd.commands.doctor import doctor; doctor()'"
+DOCTOR = "ca_admin doctor"
 
 CREDENTIAL = "/etc/credstore.encrypted/ca_passphrase"
 DROP_IN = "/run/systemd/system/ca-signerd.service.d"
@@ -214,7 +214,7 @@ def test_a_ca_that_expires_is_found_in_time(machine: Machine) -> None:
         "later = int(time.time()) + 9 * 365 * 86400; "
         "print(json.dumps([tuple(one) for one in check_identity(Path('/var/lib/ca'), 400 * 86400, later)]))"
     )
-    found = json.loads(machine.run(f'/opt/signerd/bin/python -c "{script}"'))
+    found = json.loads(machine.run(f'{PYTHON} -c "{script}"'))
     assert [(one[0], one[1]) for one in found] == [("identity", "warning")]
     assert "less than a certificate may live" in found[0][2]
 

@@ -33,7 +33,7 @@ def test_an_upgrade_keeps_the_state_and_loses_no_request(packaged: Machine, pack
     before = [packaged.show(unit, "MainPID") for unit in ("ca-signerd", "ca-frontend")]
     loaded = packaged.run(
         f"""
-        /usr/bin/python3 {ROOT}/tests/system/load.py 20 20 /srv/client/web1.csr >/srv/load &
+        /usr/lib/signerd/bin/python {ROOT}/tests/system/load.py 20 20 /srv/client/web1.csr >/srv/load &
         dpkg --install {package}/*.deb >/srv/upgrade
         systemctl is-active ca-signerd ca-frontend >&2
         wait $!

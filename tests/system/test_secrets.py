@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.machine import ROOT, Machine
+from tests.system.machine import PYTHON, ROOT, Machine
 
 ATTACK = ROOT / "tests/system/attack.py"
 SEARCH = ROOT / "tests/system/search.py"
@@ -29,13 +29,13 @@ Path("{SECRETS}").write_text(json.dumps({{name: secret.hex() for name, secret in
 def victim(machine: Machine) -> Machine:
     """The machine, with the attacker's knowledge of the signer's pid, and a list of the secrets for root."""
     machine.run("systemctl show --value --property MainPID ca-signerd >/srv/signer.pid")
-    machine.run(f"umask 077; /opt/signerd/bin/python - <<'END'\n{FIND_SECRETS}\nEND")
+    machine.run(f"umask 077; {PYTHON} - <<'END'\n{FIND_SECRETS}\nEND")
     return machine
 
 
 def attack_as(machine: Machine, user: str) -> dict[str, str | None]:
     """What became of each attack by a user's process, outside of every sandbox."""
-    command = f"setpriv --reuid {user} --regid $(id -g {user}) --init-groups /usr/bin/python3 {ATTACK}"
+    command = f"setpriv --reuid {user} --regid $(id -g {user}) --init-groups {PYTHON} {ATTACK}"
     found: dict[str, str | None] = json.loads(machine.run(f"{command} $(cat /srv/signer.pid)"))
     return found
 
@@ -85,7 +85,7 @@ def test_code_in_the_frontends_process_reaches_the_signers_socket_and_nothing_el
 
 
 def search(machine: Machine, pid: str) -> dict[str, int]:
-    found: dict[str, int] = json.loads(machine.run(f"/usr/bin/python3 {SEARCH} {pid} {SECRETS}"))
+    found: dict[str, int] = json.loads(machine.run(f"{PYTHON} {SEARCH} {pid} {SECRETS}"))
     assert len(found) == 4
     return found
 
@@ -100,9 +100,7 @@ def test_the_search_does_find_the_key_in_the_signers_memory_and_a_passphrase_whe
     signer = search(victim, victim.show("ca-signerd", "MainPID"))
     assert signer["big"] + signer["little"] > 0
     holder = "import sys, time; kept = sys.stdin.read(); time.sleep(60)"
-    victim.run(
-        f"/usr/bin/python3 -c '{holder}' </root/ca-passphrase >/dev/null 2>&1 & echo $! >/srv/holder.pid; sleep 0.5"
-    )
+    victim.run(f"{PYTHON} -c '{holder}' </root/ca-passphrase >/dev/null 2>&1 & echo $! >/srv/holder.pid; sleep 0.5")
     pid = victim.run("cat /srv/holder.pid")
     try:
         assert search(victim, pid)["passphrase"] > 0
