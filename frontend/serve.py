@@ -206,8 +206,6 @@ def main(config: Path, listen: str | None, workers: int | None) -> None:
     SIGTERM ends it once the requests under way are answered.
     """
     configure_logging()
-    # As the logging HOWTO advises ("Optimization"): no line of ours names a thread, a process or a function.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     try:
         settings = read_settings(config).override(listen=listen, workers=workers)
         sys.exit(_run(settings))
