@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.machine import ROOT, Machine
+from tests.system.machine import ROOT, Machine, booted
+from tests.system.serving import serve
 
 COMMANDS = ("ca_admin", "ca_create_identity", "ca_frontend", "ca_sign_certificate", "ca_signerd", "ca_start_dev")
 
@@ -102,3 +103,22 @@ def test_an_upgrade_keeps_settings_and_an_uninstall_leaves_them_alone(tmp_path: 
         "etc/ca/signerd.toml",
         "etc/nginx/sites-available/signerd",
     ]
+
+
+@pytest.mark.long
+def test_installed_here_it_serves_an_upgrade_restarts_it_and_an_uninstall_leaves_the_authority(installed: Path) -> None:
+    # The fixture has fetched what is pinned: this machine has no network to do so.
+    with booted() as machine:
+        machine.run(f"touch /srv/before; make -C {ROOT} install", seconds=120)
+        serve(machine)
+        before = [machine.show(unit, "MainPID") for unit in ("ca-signerd", "ca-frontend")]
+        machine.run(f"make -C {ROOT} install", seconds=120)
+        assert set(before).isdisjoint(machine.show(unit, "MainPID") for unit in ("ca-signerd", "ca-frontend"))
+        put = "curl -sSf --cacert /var/lib/ca/ca.crt.pem -T /srv/client/web1.csr https://ca.example.net/api/csr/web1"
+        assert "BEGIN CERTIFICATE" in machine.run(put)
+        machine.run(f"make -C {ROOT} uninstall")
+        assert machine.run("systemctl list-units --plain --no-legend 'ca-*'") == ""
+        assert machine.run("find /opt /usr/local /etc/systemd -newercc /srv/before ! -type d") == ""
+        machine.run(
+            "test -s /var/lib/ca/ca.private_key.pem; test -s /var/lib/ca/ledger.db; test -s /etc/ca/signerd.toml"
+        )
