@@ -1,9 +1,9 @@
 """The certificate authority as it stands: its key, its ledger, the policy in force, frozen or not."""
 
 import collections
-import contextlib
 import logging
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class Authority:
         self._certificate = identity.certificate
         self._policy_path = policy_path
         self.backups = Backups(ledger)
+        self._prunes = True
         self._shards = _ShardCounter(ledger)
         self.revocation = Revocation(ledger, self.key, self.new_serial)
         _refuse_anothers_intents(ledger, identity.certificate)
@@ -132,8 +133,17 @@ class Authority:
     def tend(self, now: int) -> None:
         """What is to be done once in a second, whether or not anybody asks for anything."""
         self.backups.give_up_idle(now)
-        with contextlib.suppress(Refused):  # the ledger has logged why, and says so to each request
+        if self._prunes:
+            self._prune(now)
+
+    def _prune(self, now: int) -> None:
+        try:
             prune(self.ledger, now - self.policy.prune_after, now)
+        except Refused:
+            self._prunes = False  # the ledger has logged why, and says so to each request
+        except sqlite3.Error:
+            self._prunes = False
+            _log.exception("nothing is pruned any more, until a restart; see `ca_admin verify`")
 
     def close(self) -> None:
         """Leaves nothing half done behind."""

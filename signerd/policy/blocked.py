@@ -19,14 +19,7 @@ def read_blocked_keys(path: Path) -> frozenset[bytes]:
     Nobody but root and the process's own user may be able to write to it. Raises ``ValueError``.
     """
     try:
-        # O_NONBLOCK: a FIFO here must not hang the signer; it changes nothing for a regular file.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError(f"{path} is no regular file")
-            refuse_unless_guarded(path, status, secret=False)
-            content = file.read(_BYTES_MAX + 1)
+        content = _read(path)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except ConfigurationError as error:
@@ -34,6 +27,20 @@ def read_blocked_keys(path: Path) -> frozenset[bytes]:
     if len(content) > _BYTES_MAX:
         raise ValueError(f"{path} is larger than {_BYTES_MAX >> 20} MiB")
     return _parse(content, path)
+
+
+def _read(path: Path) -> bytes:
+    # O_NONBLOCK: a FIFO here must not hang the signer; it changes nothing for a regular file.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path} is no regular file")
+        refuse_unless_guarded(path, status, secret=False)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _parse(content: bytes, path: Path) -> frozenset[bytes]:
