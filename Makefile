@@ -11,7 +11,7 @@ FLOORS := .venv-floors
 # What a person adds: make run ARGS='--listen 127.0.0.1:9000', make test ARGS='tests/protocol -k frame'
 ARGS ?=
 
-.PHONY: help run test lint floors venv pins clean install uninstall deb system-test
+.PHONY: help run test lint floors venv bench pins clean install uninstall deb system-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ floors: ## the tests again, with the lowest versions that pyproject.toml allows
 venv: ## .venv with the project (editable) and its tools, newest versions
 	@tools/packages python
 	@tools/venv $(VENV) newest
+
+bench: ## our full stack and cfssl side by side, and our stack on other stores (20 minutes; ARGS=... to narrow it)
+	@tools/packages python run bench
+	@tools/venv $(VENV) newest
+	$(BIN)/python -m bench.compare $(ARGS)
+	$(BIN)/python -m bench.compare --suite stores --keys p256,rsa2048 --clients 64
 
 pins: ## make requirements.txt anew: newest versions, by hash, for deployments
 	@tools/packages python

@@ -16,9 +16,10 @@ import bottle
 import msgspec
 
 from frontend import http_request
-from frontend.views import JSON, Services, answer, rfc3339
+from frontend.views import JSON, Services, answer
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
+from protocol.times import rfc3339
 
 CRL = "application/pkix-crl"  # RFC 2585, 4.2
 OCSP_REQUEST = "application/ocsp-request"  # RFC 6960, appendix A.1

@@ -10,16 +10,17 @@ from http import HTTPStatus
 
 import bottle
 import msgspec
-from cryptography import x509
 
 from frontend import http_request, metrics, pipeline
 from frontend.hook_loader import MakeHooks
 from frontend.problems import HttpRefused
 from protocol import pem
 from protocol.certificate_text import describe_to_be_signed
+from protocol.chain import without_root
 from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CheckRequest, IssueReply
+from protocol.times import rfc3339
 
 JSON = "application/json"
 PEM = "application/x-pem-file"
@@ -139,14 +140,3 @@ def _issued(reply: IssueReply) -> bytes:
             "not_after": rfc3339(reply.not_after),
         }
     )
-
-
-def rfc3339(seconds: int) -> str:
-    """The time, given in seconds since the epoch, as RFC 3339 writes it in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def without_root(chain: tuple[bytes, ...]) -> list[bytes]:
-    """The chain less its self-issued certificates: who verifies has the root already (RFC 8446, 4.4.2)."""
-    certificates = ((der, x509.load_der_x509_certificate(der)) for der in chain)
-    return [der for der, certificate in certificates if certificate.subject != certificate.issuer]

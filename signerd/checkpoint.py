@@ -11,6 +11,7 @@ import re
 
 from cryptography import x509
 
+from protocol.times import rfc3339
 from signerd.certificate import key_identifier_of
 from signerd.key import CaPublicKey, Intent, RecordedKey, signature_hash
 from signerd.ledger import Head
@@ -30,10 +31,9 @@ _SIGNATURE = "signature "
 
 def make_checkpoint(key: RecordedKey, certificate: x509.Certificate, head: Head, now: int) -> str:
     """A statement of ``head``, signed by the CA's key and recorded like all that it signs."""
-    moment = datetime.datetime.fromtimestamp(now, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = (
         f"signerd checkpoint 1\nissuer {key_identifier_of(certificate).hex()}\n"
-        f"entry {head.seq}\nhash {head.hash.hex()}\ntime {moment}\n"
+        f"entry {head.seq}\nhash {head.hash.hex()}\ntime {rfc3339(now)}\n"
     )
     (signature,) = key.sign([Intent(text.encode(), "checkpoint", {})], now)
     return f"{text}{_SIGNATURE}{base64.b64encode(signature).decode()}\n"

@@ -142,6 +142,12 @@ class Ledger:
             return stretch._replace(problems=(*stretch.problems, problem))
         return stretch
 
+    @property
+    def size(self) -> int:
+        """Bytes on the disk: the file, and the write-ahead log beside it."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def first_seq_after(self, time: int) -> int:
         """The seq of the first entry later than ``time``; one past the last if there is none."""
         low, high = 1, self.head.seq + 1

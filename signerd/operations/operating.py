@@ -24,7 +24,7 @@ def answer_status(
         certificates=count_by_state(ledger, now),
         entries=ledger.head.seq,
         head=ledger.head.hash,
-        ledger_bytes=ledger.path.stat().st_size,
+        ledger_bytes=ledger.size,
         policy=authority.policy.hash,
         quotas=tuple(authority.usage.describe(now)),
     )

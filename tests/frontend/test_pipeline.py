@@ -54,7 +54,7 @@ PRESIGN = {
     "presignraises": lambda hooks, draft: 1 / 0,
     "presignrefuses": lambda hooks, draft: members([]),
     "badlifetime": lambda hooks, draft: setattr(draft, "lifetime", 7),
-    "badprofile": lambda hooks, draft: setattr(draft, "profile", "a b"),
+    "badprofile": lambda hooks, draft: setattr(draft, "profile", "a\\n"),
     "oddprofile": lambda hooks, draft: setattr(draft, "profile", 7),
     "badextension": lambda hooks, draft: draft.add_extension(("2.25.305821105408246119474742976030998643995", b"")),
 }
