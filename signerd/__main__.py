@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from protocol.daemon import inherited_sockets, listen_unix
-from protocol.errors import ConfigurationError
+from protocol.errors import ConfigurationError, Refused
 from protocol.logs import configure_logging
 from protocol.messages import Socket
 from signerd.authority import Authority
@@ -54,7 +54,10 @@ def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> No
         now(),
     )
     ledger = Ledger(Path(policy.signer.ledger))
-    authority = Authority(identity, ledger, config, now(), make_serial=custom.make_serial)
+    try:
+        authority = Authority(identity, ledger, config, now(), make_serial=custom.make_serial)
+    except Refused as refusal:  # its own start can't be recorded: the disk is full, say
+        raise ConfigurationError(f"{policy.signer.ledger}: {refusal.detail}") from None
     del identity  # from here on the private key is the recorded key's alone
     environ.clear()
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())

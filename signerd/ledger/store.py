@@ -25,6 +25,7 @@ from signerd.ledger.verify import Stretch, verify_stretch
 _log = logging.getLogger(__name__)
 
 _COMMITS_AVERAGED = 16
+_LITTLE_ROOM = 64 * 1024  # bytes: less than SQLite takes to open a file for writing
 _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
 
 
@@ -45,7 +46,7 @@ class Ledger:
                 _prepare(self._db, path)
                 self.head = self._checked_head()
             except sqlite3.Error as error:
-                raise ConfigurationError(f"{path}: not a usable ledger: {error}") from None
+                raise ConfigurationError(f"{path}: not a usable ledger: {error}{_if_full(path)}") from None
             undo.pop_all()
 
     # --- writing ------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
-            self._failure = f"the ledger can't be written ({error}); the signer needs a restart"
+            self._failure = f"the ledger can't be written ({error}{_if_full(self.path)}); the signer needs a restart"
             _log.critical("%s", self._failure)
             with contextlib.suppress(sqlite3.Error):
                 self._db.rollback()
@@ -182,6 +183,15 @@ class Ledger:
                 raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
             before = Entry(*row).head
         return before
+
+
+def _if_full(path: Path) -> str:
+    """A word on the disk, where that is why: SQLite calls it an I/O error when it can't make a file."""
+    with contextlib.suppress(OSError):
+        status = os.statvfs(path.parent)
+        if status.f_bavail * status.f_frsize < _LITTLE_ROOM:
+            return "; the disk is full"
+    return ""
 
 
 def _lock(path: Path) -> int:
