@@ -39,9 +39,10 @@ def answer_list(authority: Authority, request: messages.ListRequest, asker: Aske
 
 
 def answer_show(authority: Authority, request: messages.ShowRequest, asker: Asker, now: int) -> messages.ShowReply:
-    record = find(authority.ledger, request.serial, now)
+    serial = request.serial.lstrip(b"\0")
+    record = find(authority.ledger, serial, now)
     if record is None:
-        raise Refused(ErrorCode.NOT_FOUND, f"no certificate has the serial number {request.serial.hex()}")
+        raise Refused(ErrorCode.NOT_FOUND, f"no certificate has the serial number {serial.hex()}")
     return messages.ShowReply(certificate=summary(record, with_certificate=True))
 
 

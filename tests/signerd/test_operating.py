@@ -53,7 +53,7 @@ def test_status_says_how_the_signer_stands(local: LocalAuthority) -> None:
         certificates={"valid": 2, "revoked": 1, "hold": 0, "expired": 0, "pending": 0},
         entries=local.ledger.head.seq,
         head=local.ledger.head.hash,
-        ledger_bytes=local.ledger_path.stat().st_size,
+        ledger_bytes=local.ledger.size,
         policy=local.authority.policy.hash,
         quotas=("client web1: 3 of 7/day",),
     )
@@ -83,6 +83,14 @@ def test_show_has_the_certificate_and_says_what_it_is(local: LocalAuthority) -> 
     with pytest.raises(Refused) as refused:
         ask(local, "show", ShowRequest(serial=b"\x01\x02"))
     assert (refused.value.code, "0102" in refused.value.detail) == (ErrorCode.NOT_FOUND, True)
+
+
+def test_a_serial_number_may_begin_with_zeros_as_an_integer_of_der_does(tmp_path: Path) -> None:
+    with local_authority(tmp_path, make_serial=lambda: 0x80) as local:
+        issue(local, "a")
+        shown = ask(local, "show", ShowRequest(serial=b"\0\0\x80"))
+        assert isinstance(shown, messages.ShowReply)
+        assert shown.certificate.serial == b"\x80"
 
 
 # --- whatever is asked ----------------------------------------------------------------------------
