@@ -78,6 +78,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS certificates_idempotency ON certificates (clie
   WHERE idempotency_key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS names_seq ON names (seq);
 CREATE INDEX IF NOT EXISTS certificates_held ON certificates (seq) WHERE reason = 'certificateHold';
+CREATE INDEX IF NOT EXISTS entries_start ON entries (seq) WHERE kind = 'start';
 """
 
 
