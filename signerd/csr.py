@@ -10,7 +10,7 @@ most, comes last.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, cast
 
@@ -57,7 +57,7 @@ class Csr:
     other_extensions: tuple[str, ...]
 
 
-def parse_csr(der: bytes, *, blocked: frozenset[bytes] = frozenset()) -> Csr:
+def parse_csr(der: bytes, *, blocked: Container[bytes] = frozenset()) -> Csr:
     """The CSR in ``der``; ``blocked`` are SHA-256 hashes of SubjectPublicKeyInfos that are not certified.
 
     Raises Refused ``bad_csr`` or ``weak_key``, whatever the bytes are, and nothing else.
@@ -68,7 +68,7 @@ def parse_csr(der: bytes, *, blocked: frozenset[bytes] = frozenset()) -> Csr:
         raise Refused(ErrorCode.BAD_CSR, str(error)) from error
 
 
-def _parse(der: bytes, blocked: frozenset[bytes]) -> Csr:
+def _parse(der: bytes, blocked: Container[bytes]) -> Csr:
     """The CSR in ``der``. Raises Refused ``weak_key``, and ValueError with a sentence for all else."""
     frame = _take_apart(der)
     key_type_of_spki(frame.spki)

@@ -8,6 +8,7 @@ Everything here is a pure function of its arguments.
 """
 
 import hashlib
+from collections.abc import Container
 from math import gcd, isqrt, prod
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -88,7 +89,7 @@ def key_type_of(public_key: PublicKey) -> str:
     return key_type_of_spki(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
-def check_key(public_key: PublicKey, spki: bytes, blocked: frozenset[bytes] = frozenset()) -> str:
+def check_key(public_key: PublicKey, spki: bytes, blocked: Container[bytes] = frozenset()) -> str:
     """The key type of ``public_key``, whose SubjectPublicKeyInfo is ``spki``. Raises Refused ``weak_key``.
 
     Refused are kinds and sizes that are not accepted, keys in ``blocked`` (SHA-256 of their ``spki``), keys

@@ -19,7 +19,7 @@ from protocol.durations import parse_duration
 from protocol.errors import ConfigurationError
 from protocol.settings import read_toml
 from signerd.files import refuse_unless_guarded
-from signerd.policy.blocked import read_blocked_keys
+from signerd.policy.blocked import BlockedKeys, read_blocked_keys
 from signerd.policy.model import KEY_TYPES, ClientTable, NamesTable, PolicyFile, ProfileTable, SignerTable
 from signerd.policy.names import NameRules
 from signerd.policy.quota import Quota
@@ -110,7 +110,7 @@ class Policy:
     crl_lifetime: int  # seconds
     ocsp_lifetime: int  # seconds
     prune_after: int  # seconds
-    blocked_keys: frozenset[bytes] = field(repr=False)  # SHA-256 of SubjectPublicKeyInfos
+    blocked_keys: BlockedKeys
     hash: bytes  # SHA-256 over all that stands above
 
 
@@ -211,8 +211,8 @@ def _prune_after(text: str, crl_lifetime: int) -> int:
     return seconds
 
 
-def _blocked_keys(path: str | None) -> frozenset[bytes]:
-    return frozenset() if path is None else read_blocked_keys(Path(path))
+def _blocked_keys(path: str | None) -> BlockedKeys:
+    return BlockedKeys() if path is None else read_blocked_keys(Path(path))
 
 
 def _check_not_empty(values: Sequence[str], consequence: str) -> None:

@@ -356,8 +356,10 @@ def test_a_list_of_the_greatest_length_is_read_and_looked_at_in_a_moment(tmp_pat
         file.writelines(f"{number:064x}\n" for number in range(99_998))
     with local_authority(tmp_path, f"blocked_keys = '{blocked}'\n") as local:
         assert len(local.authority.policy.blocked_keys) == 100_000
+        assert all(bytes.fromhex(f"{number:064x}") in local.authority.policy.blocked_keys for number in range(99_998))
         began = time.process_time()
         assert local.code(make_csr(key=private_key("p256"))) is ErrorCode.WEAK_KEY
+        assert local.code(make_csr(key=private_key("p384"))) is None
         assert time.process_time() - began < 0.5
 
 
