@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 _COMMITS_AVERAGED = 16
 _LITTLE_ROOM = 64 * 1024  # bytes: less than SQLite takes to open a file for writing
+LOG_BYTES = 16 * 1024 * 1024  # of the write-ahead log, between backups
 _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
 
 
@@ -216,5 +217,6 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     # Not before that: it writes to the file, which may be somebody else's.
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # an fsync of the write-ahead log at each commit
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")  # what it grew by during a backup is given back
     if empty:
         schema.create(db)

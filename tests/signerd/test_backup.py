@@ -18,6 +18,7 @@ from signerd.identity import load_identity
 from signerd.ledger import backup
 from signerd.ledger.backup import IDLE_SECONDS, PART_BYTES
 from signerd.ledger.chain import GENESIS
+from signerd.ledger.store import LOG_BYTES
 from tests.authorities import LocalAuthority, local_authority
 from tests.csrs import csr_for, dns
 from tests.edited_ledgers import editing, issue, problems_of
@@ -212,6 +213,19 @@ def test_a_ledger_that_takes_no_more_entries_gives_no_backup(local: LocalAuthori
     local.ledger.query("PRAGMA query_only = ON")
     assert refusal(local, object()) is ErrorCode.UNAVAILABLE
     assert not any("backup" in name for name in files(local))
+
+
+def test_what_the_log_grew_by_while_a_snapshot_was_made_is_given_back(local: LocalAuthority) -> None:
+    log = local.ledger_path.with_name("ledger.db-wal")
+    with editing(local.ledger_path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entries LIMIT 1").fetchone()  # as a snapshot holds on to what it copies
+        for _ in range(24):
+            local.authority.freeze("x" * 1_000_000, local.now)
+        assert log.stat().st_size > 24_000_000
+    local.authority.thaw("", local.now)
+    local.authority.freeze("", local.now)
+    assert log.stat().st_size <= LOG_BYTES
 
 
 # --- a real signer --------------------------------------------------------------------------------
