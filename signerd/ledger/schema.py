@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS entries (
   hash BLOB NOT NULL                -- SHA-256 over the hash of the entry before, and this entry
 ) STRICT;
 """
+# What reading a damaged file raises: Python can't even say what SQLite says of one, where it quotes the file.
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 # ANALYZE makes these, and they change nothing but speed.
 _OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_stat*'"
 

@@ -46,7 +46,7 @@ class Ledger:
                 undo.callback(self._db.close)
                 _prepare(self._db, path)
                 self.head = self._checked_head()
-            except sqlite3.Error as error:
+            except schema.DAMAGE as error:
                 raise ConfigurationError(f"{path}: not a usable ledger: {error}{_if_full(path)}") from None
             undo.pop_all()
 

@@ -59,7 +59,7 @@ def verify_stretch(db: sqlite3.Connection, before: Head, limit: int) -> Stretch:
         found += agreement.rows_without_entry(min(before.seq + 1, _EVER) if before.seq else -_EVER, end)
         if before == GENESIS:
             found += _before_the_first(db)
-    except sqlite3.Error as error:
+    except schema.DAMAGE as error:
         return Stretch(before, (*_bounded(found), f"the file can't be read on after entry {before.seq}: {error}"))
     return Stretch(last, _bounded(found))
 
@@ -122,6 +122,9 @@ def open_at_rest(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("BEGIN")  # one state of it, whatever a signer may do meanwhile
         db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except UnicodeDecodeError:
+        db.close()
+        raise sqlite3.DatabaseError("its schema is damaged") from None
     except BaseException:
         db.close()
         raise
@@ -168,7 +171,7 @@ class LedgerFile:
                     found.append(problem)
             if self._last.seq == self.entries:
                 found += self._compare()
-        except sqlite3.Error as error:
+        except schema.DAMAGE as error:
             found.append(f"the file can't be read on after entry {self._last.seq}: {error}")
         return Stretch(self._last, _bounded(found))
 

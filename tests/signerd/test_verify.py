@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from protocol.errors import ConfigurationError
 from protocol.wire import pack
 from signerd.checkpoint import read_checkpoint
 from signerd.ledger import Entry, Head, Ledger
@@ -352,6 +353,16 @@ def everything(db: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]]]:
         for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite*'")
     ]
     return {table: sorted(db.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in tables}  # noqa: S608
+
+
+def test_a_schema_whose_error_python_can_not_even_decode_is_said_in_words(path: Path) -> None:
+    with editing(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET name = CAST(x'ff6e' AS TEXT), sql = 'CREATE' WHERE name = 'names'")
+    with pytest.raises(sqlite3.DatabaseError, match="its schema is damaged"):
+        LedgerFile(path)
+    with pytest.raises(ConfigurationError, match="not a usable ledger"):
+        Ledger(path)
 
 
 def test_a_file_that_is_cut_in_the_middle_raises_nothing_and_is_found(original: Path, tmp_path: Path) -> None:
