@@ -45,8 +45,8 @@ def problem(db: sqlite3.Connection) -> str | None:
     """Why a database is no ledger, or None. Raises ``sqlite3.Error`` for what is no database."""
     if not has_entries(db):
         return "is no ledger of this version of signerd"
-    if strange := sorted(name for _, name, *_ in _objects(db) ^ _expected()):
-        return f"is no ledger as signerd makes it: {', '.join(dict.fromkeys(map(str, strange)))}"
+    if strange := sorted({str(name) for _, name, *_ in _objects(db) ^ _expected()}):
+        return f"is no ledger as signerd makes it: {', '.join(strange)}"
     return None
 
 

@@ -365,6 +365,16 @@ def test_a_schema_whose_error_python_can_not_even_decode_is_said_in_words(path: 
         Ledger(path)
 
 
+def test_a_table_whose_name_is_no_text_is_said_in_words(path: Path) -> None:
+    with editing(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET name = CAST(name AS BLOB), sql = NULL WHERE name = 'names_seq'")
+    with contextlib.suppress(sqlite3.DatabaseError):
+        assert any("is no ledger" in problem for problem in problems_of(path))
+    with pytest.raises(ConfigurationError):
+        Ledger(path)
+
+
 def test_a_file_that_is_cut_in_the_middle_raises_nothing_and_is_found(original: Path, tmp_path: Path) -> None:
     content = original.read_bytes()
     for pages in range(1, len(content) // 4096):
