@@ -14,7 +14,6 @@ from math import gcd, isqrt, prod
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import ErrorCode, Refused
 from signerd import der
@@ -46,8 +45,6 @@ _EC_SHAPES = {
     "p384": (120, bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")),
     "ed25519": (44, bytes.fromhex("302a300506032b6570032100")),
 }
-KEY_TYPES = (*(f"rsa{bits}" for bits in _RSA_SHAPES), *_EC_SHAPES)
-SPKI_MAX = max(length for length, _ in _RSA_SHAPES.values())
 
 
 def _rsa_modulus(spki: bytes) -> int:
@@ -82,11 +79,6 @@ def key_type_of_spki(spki: bytes) -> str:
         if len(spki) == length and spki.startswith(head) and spki.endswith(_EXPONENT_65537) and spki[len(head)] & 0x80:
             return f"rsa{bits}"
     raise Refused(ErrorCode.WEAK_KEY, f"the key is of a kind or size that is not accepted; {ACCEPTED}")
-
-
-def key_type_of(public_key: PublicKey) -> str:
-    """The key type of a loaded key, by the rule of ``key_type_of_spki``. Raises Refused ``weak_key``."""
-    return key_type_of_spki(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def check_key(public_key: PublicKey, spki: bytes, blocked: Container[bytes] = frozenset()) -> str:
