@@ -1,4 +1,4 @@
-"""What an operator's hooks are made of, and how their module is found.
+"""What an operator's hooks are made of. How their module is found: ``frontend.hook_loader``.
 
 A module names ``API_CSR_HOOKS_FACTORY``: a subclass of ``SigningHooksBase``, or a function that makes
 one. Per request one object is made, and its methods are called in the order authorize, presign,
@@ -31,7 +31,8 @@ _LABELS: dict[type[x509.GeneralName], str] = {
 
 
 class CsrNotAuthedError(Exception):
-    """Raised by ``authorize`` to refuse. The client is told 403 and no more; the message goes to the log."""
+    """Raised by the factory, ``authorize`` or ``presign`` to refuse. The client is told 403 and no more; the
+    message goes to the log."""
 
 
 class CsrTuple:

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def now() -> int:
-    """The wall clock, in whole seconds. The only place that reads it."""
+    """The wall clock, in whole seconds. The only place where the daemon reads it."""
     return int(time.time())
 
 

@@ -61,7 +61,7 @@ class Client:
 
     def here(self, text: str) -> str:
         """A recipe with the names of this machine in place of the document's."""
-        text = text.replace("/etc/ca/mac", str(self._stack.directory / "mac")).replace("chown ca:", "chown $(id -un):")
+        text = text.replace("/etc/ca", str(self._stack.directory)).replace("chown ca:", "chown $(id -un):")
         return text.replace("ca_admin", str(Path(sys.executable).with_name("ca_admin")))
 
     def tries(self, *recipes: str, by: str = "bash") -> subprocess.CompletedProcess[str]:
@@ -126,7 +126,7 @@ def configured(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
 def client(configured: Stack, tmp_path: Path) -> Client:
     client = Client(configured, tmp_path)
     client.makes_csr("web1")
-    (tmp_path / "web1.mac").write_bytes((configured.directory / "mac/web1").read_bytes())
+    (tmp_path / "web1.mac").write_bytes((configured.directory / "mac-keys/web1").read_bytes())
     return client
 
 

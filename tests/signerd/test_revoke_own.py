@@ -43,7 +43,7 @@ def code(at: LocalAuthority, certificate: x509.Certificate, reason: str, signatu
     return caught.value.code
 
 
-# From docs/revocation.md; $1 is the key, $2 the serial number, $3 the reason.
+# What docs/clients.md describes; $1 is the key, $2 the serial number, $3 the reason.
 _SHELL = r"""
 set -e
 printf 'signerd revoke 1\n%s\n%s\n' "$2" "$3" > lines
