@@ -39,7 +39,7 @@ class Crls:
         self._key = key
         self._kept: collections.OrderedDict[int, bytes] = collections.OrderedDict()  # by the seq of the intent
         self._obstacle: str | None = None
-        self._nothing_due_at: int | None = None
+        self._nothing_due: tuple[int, range] | None = None  # when it looked last, and at which shards
 
     def put_in_force(self, issuer: Issuer, lifetime: int) -> None:
         """From now on CRLs are by ``issuer``, and for ``lifetime`` seconds; they are renewed at half of it."""
@@ -49,16 +49,16 @@ class Crls:
 
     def look_again(self) -> None:
         """Something has changed: a CRL may be due at once."""
-        self._nothing_due_at = None
+        self._nothing_due = None
 
     def sign_due(self, now: int) -> bool:
-        """Signs at most one CRL, and says whether it did: there may be more. Looks once in a second, unless
-        told to ``look_again``. Raises ``Refused`` if the ledger can't be written."""
-        if now == self._nothing_due_at:
-            return False
-        self._nothing_due_at = now  # also where it fails: once a second is often enough
-        signed = signed_crls(self._ledger)
+        """Signs at most one CRL, and says whether it did: there may be more. Looks once in a second, unless a
+        new shard has begun, or it is told to ``look_again``. Raises ``Refused`` if the ledger can't be written."""
         shards = range(last_shard(self._ledger) + 1)
+        if (now, shards) == self._nothing_due:
+            return False
+        self._nothing_due = now, shards  # also where it fails: once a second is often enough
+        signed = signed_crls(self._ledger)
         scope = self._next_due(signed, shards, now)
         if scope is None:
             return False

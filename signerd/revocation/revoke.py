@@ -65,7 +65,7 @@ def revoke_own(ledger: Ledger, request: RevokeOwnRequest, asker: str, now: int) 
             f"the signature is not by the certificate's key over the lines signerd revoke 1, {serial.hex()}"
             f" and {request.reason}",
         )
-    if held.state is State.EXPIRED:
+    if held.state is not State.REVOKED and held.not_after < now:
         raise Refused(ErrorCode.CONFLICT, f"the certificate {serial.hex()} has expired")
     moment = max(now, ledger.head.time)  # the time that the entry will bear
     if held.state is not State.REVOKED:
