@@ -27,7 +27,7 @@ _STOP_SECONDS = 15.0
 
 _SIGNER_TOML = """\
 # The signer's settings and policy. `ca_signerd --check-config --config THIS_FILE` says what it means;
-# SIGHUP to the signer reads it anew.
+# `ca_admin --socket {state}/admin.sock reload` puts it in force.
 
 [signer]
 identity = "{state}/identity"
@@ -57,6 +57,9 @@ signerd is ready at http://{listen}. In another terminal:
   curl -sSf -T web1.csr -H 'Accept: application/pem-certificate-chain' -o web1.pem http://{listen}/api/csr/web1
   openssl verify -x509_strict -CAfile {state}/identity/ca.crt.pem web1.pem
 
+The operator's side: {bin}/ca_admin --socket {state}/admin.sock list
+The policy: edit {state}/signerd.toml, then the same with reload
+
 Ctrl-C ends it. Everything is kept in {state}.
 """
 
@@ -78,6 +81,16 @@ def prepare(state: Path, listen: str) -> None:
         if os.geteuid() == 0:
             create += ["--owner", "root"]  # the signer, started by us, runs as root too
         subprocess.run([sys.executable, *create], check=True, stdout=subprocess.DEVNULL)
+
+
+def _refuse_a_port_in_use(listen: str) -> None:
+    """Else whoever has it would be taken for our frontend. Raises ``click.ClickException``."""
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise click.ClickException(f"can't listen at {listen}: {getattr(error, 'strerror', None) or error}") from None
 
 
 @contextlib.contextmanager
@@ -123,6 +136,10 @@ def start(state: Path, wanted: str | None) -> int:
     """
     prepare(state, wanted or _LISTEN)
     listen = wanted or str(tomllib.loads((state / "frontend.toml").read_text(encoding="utf-8")).get("listen", _LISTEN))
+    _refuse_a_port_in_use(listen)
+    base_url = tomllib.loads((state / "signerd.toml").read_text(encoding="utf-8")).get("signer", {}).get("base_url")
+    if base_url and base_url != f"http://{listen}":
+        click.echo(f"note: certificates will say {base_url}: signer.base_url in {state}/signerd.toml", err=True)
     signer = ["signerd", "--config", str(state / "signerd.toml")]
     if (state / "passphrase").exists():
         signer += ["--passphrase-file", str(state / "passphrase")]
@@ -135,7 +152,7 @@ def start(state: Path, wanted: str | None) -> int:
         with _running(*frontend) as second:
             if not _wait_until_ready(second, state, listen):
                 return 1
-            click.echo(_READY.format(state=state, listen=listen))
+            click.echo(_READY.format(state=state, listen=listen, bin=Path(sys.executable).parent))
             while first.poll() is None and second.poll() is None:
                 time.sleep(0.2)
     return 1

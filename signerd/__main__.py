@@ -30,7 +30,7 @@ from signerd.policy.model import SignerTable
 from signerd.policy.policy import load_policy
 from signerd.server import Server
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("signerd.main")  # also when it is started by python -m
 
 
 def now() -> int:

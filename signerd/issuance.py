@@ -101,7 +101,7 @@ def _rules_for_all(authority: Authority, now: int) -> Iterator[Rule]:
     in_time = authority.issuer.can_issue(now)
     yield Rule("ledger", problem is None, problem or "it can be written")
     yield Rule("issuer", in_time, "in time" if in_time else "the CA's own certificate has ended, or is about to")
-    yield Rule("frozen", frozen is None, "no" if frozen is None else f"issuance is frozen: {frozen}")
+    yield Rule("frozen", frozen is None, "no" if frozen is None else frozen)
 
 
 def _prepare(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Prepared:

@@ -50,6 +50,6 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoRet
 
 
 def _end(message: str, status: int) -> NoReturn:
-    program = Path(sys.argv[0]).name
+    program = Path(sys.argv[0]).name.replace("__main__.py", "ca_signerd")  # python -m signerd
     click.echo(f"{program}: {message}", err=True)
     sys.exit(status)

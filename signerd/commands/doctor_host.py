@@ -45,7 +45,7 @@ def check_code() -> Iterator[Finding]:
             if why := _not_roots_alone(path):
                 bad = True
                 detail = f"{path} {why}: who can write it has code run by {whose}"
-                yield Finding("code", Level.PROBLEM, detail, f"chown --recursive root: {path}; chmod -R go-w {path}")
+                yield Finding("code", Level.PROBLEM, detail, _advice(path, directory))
                 break
     if not bad:
         yield Finding("code", Level.OK, "root alone can write what the daemons run")
@@ -56,6 +56,15 @@ def _tree(directory: Path) -> Iterator[Path]:
     yield from [directory, *directory.parents] if directory.exists() else []
     for pattern in ("*", "*/*", "*/*/*/*"):
         yield from directory.glob(pattern)
+
+
+def _advice(path: Path, directory: Path) -> str:
+    """What to do about ``path``, which is ``directory``, in it, or above it: there others have their files."""
+    if path not in directory.parents:
+        return f"chown --recursive root: {path}; chmod -R go-w {path}"
+    if path.stat().st_mode & stat.S_ISVTX or path.stat().st_uid != 0:
+        return f"move {directory} to where root alone can write"
+    return f"chmod go-w {path}"
 
 
 def _not_roots_alone(path: Path) -> str | None:

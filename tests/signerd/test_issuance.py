@@ -250,7 +250,7 @@ def test_a_refusal_names_every_rule_that_failed(tmp_path: Path) -> None:
         refusal = authority.refusal(csr, lifetime=101 * DAY, extensions=wishes)
     assert refusal.code is ErrorCode.FROZEN
     for part in (
-        "frozen: issuance is frozen: a drill",
+        "frozen: a drill",
         "client: web1 is not configured",
         "key type: p384 is none of ed25519, p256",
         "requested usage: the CSR asks for CA:TRUE",
@@ -299,7 +299,7 @@ def test_while_frozen_nothing_is_issued_also_after_a_restart_until_it_is_thawed(
     with local_authority(tmp_path) as authority:
         authority.authority.freeze("the frontend was taken over", NOW)
         authority.restart()
-        assert authority.refusal(GOOD).detail == "frozen: issuance is frozen: the frontend was taken over"
+        assert authority.refusal(GOOD).detail == "frozen: the frontend was taken over"
         assert authority.code(GOOD, asker=OPERATOR) is ErrorCode.FROZEN
         assert authority.authority.state == "frozen"
         authority.authority.thaw("", NOW)
@@ -317,7 +317,7 @@ def test_the_circuit_breaker_lets_through_what_it_allows_and_freezes_at_one_more
         authority.restart()
         assert (
             authority.refusal(GOOD).detail
-            == "frozen: issuance is frozen: the circuit breaker: more than quota.freeze_above"
+            == "frozen: the circuit breaker: more than quota.freeze_above"
         )
         authority.now += 2 * 3600  # time alone does not close it
         assert authority.code(GOOD) is ErrorCode.FROZEN
