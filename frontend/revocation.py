@@ -18,7 +18,7 @@ import msgspec
 from frontend import http_request
 from frontend.views import JSON, Services, answer
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
+from protocol.messages import OCSP_BYTES_MAX, CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
 from protocol.times import rfc3339
 
 CRL = "application/pkix-crl"  # RFC 2585, 4.2
@@ -39,7 +39,7 @@ def get_crl(services: Services, shard: str) -> bytes:
 def post_ocsp(services: Services) -> bytes:
     body = http_request.read_body(bottle.request.environ, (OCSP_REQUEST,))
     # RFC 9110, 9.3.3: an answer to POST is cached only if it says so; RFC 5019 uses GET where caching is wanted.
-    return answer(OCSP_RESPONSE, services.signer.ask_ocsp(OcspRequest(request=body)).response)
+    return answer(OCSP_RESPONSE, _ask_ocsp(services, body).response)
 
 
 def get_ocsp(services: Services, request: str) -> bytes:
@@ -48,10 +48,16 @@ def get_ocsp(services: Services, request: str) -> bytes:
         der = base64.b64decode(unquote_to_bytes(request), validate=True)
     except binascii.Error:
         raise Refused(ErrorCode.BAD_REQUEST, "the path does not end in the base64 of an OCSP request") from None
-    reply: OcspReply = services.signer.ask_ocsp(OcspRequest(request=der))
+    reply = _ask_ocsp(services, der)
     if reply.this_update is None or reply.next_update is None:
         return answer(OCSP_RESPONSE, reply.response)
     return _cacheable(services, OCSP_RESPONSE, reply.response, reply.this_update, reply.next_update)
+
+
+def _ask_ocsp(services: Services, request: bytes) -> OcspReply:
+    if len(request) > OCSP_BYTES_MAX:
+        raise http_request.too_large()
+    return services.signer.ask_ocsp(OcspRequest(request=request))
 
 
 def _cacheable(services: Services, content_type: str, body: bytes, this_update: int, next_update: int) -> bytes:

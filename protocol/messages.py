@@ -18,6 +18,7 @@ PROTOCOL_VERSION = 1
 
 # Each limit bounds what one message can cost; the frame itself is capped in wire.py.
 CSR_BYTES_MAX = 64 * 1024  # the HTTP body's limit: a CSR with 100 names and RSA-4096 takes 5 KiB
+OCSP_BYTES_MAX = 4096  # 16 CertIDs with SHA-512 hashes and a nonce take less than 3 KiB
 NAMES_MAX = 100  # names in one certificate, as public CAs allow
 TEXT_MAX = 1024  # what a person typed: a reason, a filter, an idempotency key
 EXTENSIONS_MAX = 16
@@ -138,7 +139,7 @@ class CrlReply(Message, frozen=True):
 
 
 class OcspRequest(Message, frozen=True):
-    request: Annotated[bytes, Meta(max_length=CSR_BYTES_MAX)]
+    request: Annotated[bytes, Meta(max_length=OCSP_BYTES_MAX)]
 
 
 class OcspReply(Message, frozen=True):

@@ -105,9 +105,12 @@ def key_identifier_of(certificate: x509.Certificate) -> bytes:
     return key_identifier(certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
+_ESCAPED = {ord(character): f"\\{character}" for character in ',+"\\<>;='}  # RFC 4514, 2.4
+
+
 def subject_text(subject: Sequence[SubjectAttribute]) -> str:
-    """The subject as people write it: "CN=web1.example.net,O=Example"."""
-    return ",".join(f"{attribute.name}={attribute.value}" for attribute in subject)
+    """The subject as people write it: "CN=web1.example.net,O=Example"; what would end a value is escaped."""
+    return ",".join(f"{attribute.name}={attribute.value.translate(_ESCAPED)}" for attribute in subject)
 
 
 def _algorithm_identifier(public_key: CaPublicKey) -> bytes:

@@ -13,8 +13,8 @@ from signerd.certificate import Validity, subject_text
 from signerd.csr import parse_csr
 from signerd.key import Intent
 from signerd.ledger import Kind
-from signerd.ledger.certificates import by_seq
-from signerd.policy.decide import Decision, Grant, decide
+from signerd.ledger.certificates import State, by_seq
+from signerd.policy.decide import Decision, Grant, choose_profile, decide
 from signerd.proofs import proof_rule
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _decide(authority: Authority, request: IssueRequest, asker: Asker, now: int)
         vouched=asker.is_operator,
         circumstances=(
             *_rules_for_all(authority, now),
-            proof_rule(client, request, csr, authority.ledger, now),
+            proof_rule(client, request, csr, choose_profile(policy, client, request.profile)[0], authority.ledger, now),
         ),
         quota_rule=lambda profile: authority.usage.rule(request.client, profile, now),
     )
@@ -173,6 +173,10 @@ def _earlier(authority: Authority, request: IssueRequest, now: int) -> IssueRepl
     if authority.ledger.body(seq)["csr"] != hashlib.sha256(request.csr).digest():
         raise Refused(ErrorCode.CONFLICT, "this idempotency key was used with another CSR")
     record = by_seq(authority.ledger, seq, now)
+    if request.profile not in {None, record.profile}:
+        raise Refused(ErrorCode.CONFLICT, f"this idempotency key was used for profile {record.profile!r}")
+    if record.state not in {State.VALID, State.PENDING}:
+        raise Refused(ErrorCode.CONFLICT, f"the certificate that this idempotency key got is {record.state}")
     if record.issued is None:  # the ledger failed between the two; a restart signs it
         raise Refused(ErrorCode.UNAVAILABLE, authority.ledger.problem(now) or "its certificate is not signed yet")
     return IssueReply(

@@ -18,7 +18,8 @@ from signerd.policy.quota import Quota
 
 _DESCRIBED = 20  # lines: there may be one for each client
 _LATELY = 100  # certificates whose clients are described, though they have not asked since the start
-_REFUSAL_SECONDS = 60  # a client over its quota costs the ledger one entry in so many
+_REFUSAL_SECONDS = 60  # a client over its quota costs the ledger one entry in so many,
+_REFUSALS_MAX = 60  # and all clients together so many entries in that time
 _KEPT = 10_000  # scopes and refusals in memory: client ids come from outside
 
 
@@ -83,11 +84,11 @@ class Usage:
         self._at_most.pop(_BREAKER, None)
 
     def refusal_is_news(self, client: str, now: int) -> bool:
-        """Whether a refusal by quota is worth an entry."""
-        if now - self._refusals.get(client, -_REFUSAL_SECONDS) < _REFUSAL_SECONDS:
+        """Whether a refusal by quota is worth an entry: the first of a client in a while, and not those of ever
+        new client ids, which whoever asks may make up."""
+        self._refusals = {name: moment for name, moment in self._refusals.items() if now - moment < _REFUSAL_SECONDS}
+        if client in self._refusals or len(self._refusals) >= _REFUSALS_MAX:
             return False
-        if len(self._refusals) >= _KEPT:
-            self._refusals.clear()
         self._refusals[client] = now
         return True
 

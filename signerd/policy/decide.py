@@ -81,7 +81,7 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
     """
     client = policy.clients.get(request.client)
     rules = [*circumstances, _client_rule(policy, request.client, vouched=vouched)]
-    profile, rule = _profile(policy, client, request.profile)
+    profile, rule = choose_profile(policy, client, request.profile)
     rules.append(rule)
     if profile is None:
         return Decision(tuple(rules), None)
@@ -108,7 +108,8 @@ def _client_rule(policy: Policy, client_id: str, *, vouched: bool) -> Rule:
     return Rule("client", known, f"{client_id} is {'' if known else 'not '}configured")
 
 
-def _profile(policy: Policy, client: Client | None, wanted: str | None) -> tuple[Profile | None, Rule]:
+def choose_profile(policy: Policy, client: Client | None, wanted: str | None) -> tuple[Profile | None, Rule]:
+    """The profile that is wanted, or the client's first; None with the rule that says why there is none."""
     allowed = client.profiles if client is not None and client.profiles else tuple(policy.profiles)
     name = allowed[0] if wanted is None else wanted
     if name not in policy.profiles:

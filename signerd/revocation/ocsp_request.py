@@ -104,7 +104,7 @@ def _cert_id(request: der.Part) -> CertId:
     fields = _Fields(whole, der.SEQUENCE)
     algorithm = _Fields(fields.take(der.SEQUENCE), der.SEQUENCE)
     oid = algorithm.take(_OID)
-    if any(parameters.whole != _NULL for parameters in algorithm.rest()):
+    if [parameters.whole for parameters in algorithm.rest()] not in ([], [_NULL]):
         raise ValueError("a hash algorithm with parameters")
     name_hash, key_hash = fields.take(der.OCTET_STRING), fields.take(der.OCTET_STRING)
     serial = fields.take(der.INTEGER).value

@@ -290,6 +290,7 @@ def test_the_whole_certificate_is_that_of_the_librarys_builder(ca: str, key_type
 @example(subject=())
 @given(subject=subjects())
 @settings(max_examples=20)
+@pytest.mark.filterwarnings("ignore:Attribute.s length:UserWarning")
 def test_the_names_are_critical_where_the_subject_is_empty_and_only_there(
     subject: tuple[SubjectAttribute, ...],
 ) -> None:

@@ -315,10 +315,7 @@ def test_the_circuit_breaker_lets_through_what_it_allows_and_freezes_at_one_more
         assert [codes_of(answer) for answer in answers] == [None] * 5 + [ErrorCode.FROZEN] * 3
         assert authority.kinds().count("intent") == 5
         authority.restart()
-        assert (
-            authority.refusal(GOOD).detail
-            == "frozen: the circuit breaker: more than quota.freeze_above"
-        )
+        assert authority.refusal(GOOD).detail == "frozen: the circuit breaker: more than quota.freeze_above"
         authority.now += 2 * 3600  # time alone does not close it
         assert authority.code(GOOD) is ErrorCode.FROZEN
 
@@ -379,6 +376,20 @@ def test_the_same_idempotency_key_and_csr_give_the_same_certificate_also_after_a
         # Over its quota the client still gets what it had.
         assert authority.code(GOOD) is ErrorCode.QUOTA_EXCEEDED
         assert authority.ask(GOOD, idempotency_key="k") == first
+
+
+def test_a_certificate_that_is_no_longer_valid_is_not_handed_out_again(tmp_path: Path) -> None:
+    with local_authority(tmp_path, "[profile.server]\nlifetime = '1d'\n") as authority:
+        authority.issue(GOOD, idempotency_key="k")
+        authority.now += DAY + 1
+        assert authority.refusal(GOOD, idempotency_key="k").detail.endswith("is expired")
+
+
+def test_an_idempotency_key_belongs_to_a_profile(tmp_path: Path) -> None:
+    with local_authority(tmp_path, "[profile.server]\n[profile.other]\n") as authority:
+        first = authority.ask(GOOD, idempotency_key="k")
+        assert authority.ask(GOOD, idempotency_key="k", profile="server") == first
+        assert authority.code(GOOD, idempotency_key="k", profile="other") is ErrorCode.CONFLICT
 
 
 def test_the_same_idempotency_key_with_another_csr_is_a_conflict_also_after_a_restart(tmp_path: Path) -> None:

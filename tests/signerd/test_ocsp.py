@@ -235,6 +235,7 @@ def test_a_request_with_one_byte_changed_or_cut_off_is_a_request_or_a_value_erro
         request_of(sequence(SHA1, tlv(OCTET_STRING), tlv(OCTET_STRING), b"\x02\0")),
         request_of(sequence(SHA1, tlv(OCTET_STRING), tlv(OCTET_STRING), b"\x02\x02\0\x01")),
         request_of(cert_id(ca_of("p256")[0], 7) + b"\x05\0"),
+        request_of(cert_id(ca_of("p256")[0], 7, algorithm=sequence(der_oid("1.3.14.3.2.26"), b"\x05\0" * 2))),
         b"\x30\x84\xff\xff\xff\xff" + bytes(100),
         b"\x30\x03" * 20_000,
     ],

@@ -186,6 +186,33 @@ def test_a_renewal_may_have_fewer_names_and_none_more(authority: LocalAuthority,
     assert refusal.detail == "proof: X-CSR-Renew covers fewer names: not dns:y.example.net, dns:z.example.net"
 
 
+def test_a_renewal_is_of_the_same_profile(tmp_path: Path) -> None:
+    policy = """[profile.server]\n[profile.strong]\n[client.ren1]\nrenew_with_key = true\n"""
+    with local_authority(tmp_path, policy) as authority:
+        held = first_certificate(authority, tmp_path)
+        csr = csr_of(tmp_path, "p256", "a.example.net")
+        proof = renewal_by_openssl(tmp_path, csr, "p256", held)
+        refusal = authority.refusal(csr, "ren1", renewal=proof, profile="strong")
+        assert (refusal.code, refusal.detail) == (
+            ErrorCode.NOT_AUTHORIZED,
+            "proof: X-CSR-Renew is for profile 'server'",
+        )
+        assert authority.code(csr, "ren1", renewal=proof, profile="server") is None
+
+
+def test_a_renewal_may_have_less_of_the_subject_and_none_more(authority: LocalAuthority, tmp_path: Path) -> None:
+    held = first_certificate(authority, tmp_path)
+    for subject, allowed in (
+        ("/O=Example", True),
+        ("/CN=a.example.net", True),
+        ("/O=masters", False),
+        ("/OU=x", False),
+    ):
+        csr = openssl_csr(tmp_path, "p256", "-addext", "subjectAltName=DNS:a.example.net", subject=subject)
+        proof = renewal_by_openssl(tmp_path, csr, "p256", held)
+        assert (authority.code(csr, "ren1", renewal=proof) is None) is allowed, subject
+
+
 def test_a_renewal_belongs_to_its_csr(authority: LocalAuthority, tmp_path: Path) -> None:
     held = first_certificate(authority, tmp_path)
     csr, other = (csr_of(tmp_path, "p384", name) for name in ("a.example.net", "b.example.net"))

@@ -194,6 +194,7 @@ def test_client_ids_from_outside_cost_a_bounded_amount_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "_KEPT", 10)
+    monkeypatch.setattr(usage, "_REFUSALS_MAX", 10)
     with local_authority(tmp_path, "[quota]\nper_client = '2/hour'\n") as local:
         for number in range(40):
             assert issued(local, f"c{number}") == 2
@@ -210,6 +211,13 @@ def test_refusals_by_quota_are_recorded_once_a_minute_for_each_client(tmp_path: 
                 assert issued(local, client, times=30) == 0
             local.now += 30
         assert [body["client"] for body in local.bodies("refused")] == ["web1", "web2"] * 2
+
+
+def test_client_ids_that_are_made_up_cost_the_ledger_a_bounded_number_of_entries(tmp_path: Path) -> None:
+    with local_authority(tmp_path, "[quota]\ntotal = '0/hour'\n") as local:
+        for number in range(200):
+            assert issued(local, f"c{number}", times=1) == 0
+        assert len(local.bodies("refused")) == 60
 
 
 # --- the circuit breaker --------------------------------------------------------------------------
