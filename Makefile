@@ -11,10 +11,10 @@ FLOORS := .venv-floors
 # What a person adds: make run ARGS='--listen 127.0.0.1:9000', make test ARGS='tests/protocol -k frame'
 ARGS ?=
 
-.PHONY: help run test lint floors venv bench pins clean install uninstall deb system-test
+.PHONY: help run test lint floors venv bench bench-ledger bench-revocation campaigns pins clean install uninstall deb system-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## set up, then a CA in ./ca-dev, in the foreground until Ctrl-C
 	@tools/packages python run
@@ -46,6 +46,18 @@ bench: ## our full stack and cfssl side by side, and our stack on other stores (
 	@tools/venv $(VENV) newest
 	$(BIN)/python -m bench.compare $(ARGS)
 	$(BIN)/python -m bench.compare --suite stores --keys p256,rsa2048 --clients 64
+
+bench-ledger: venv ## a ledger of a million certificates next to an empty one (five minutes, 4 GB in TMPDIR)
+	$(BIN)/python -m bench.ledger_million $(ARGS)
+
+bench-revocation: venv ## what issuance notices of 100,000 revocations
+	$(BIN)/python -m bench.revocation $(ARGS)
+
+campaigns: ## the long forms of what make test does for a moment: kills, a hostile frontend, revocation (an hour)
+	@tools/packages python run test
+	@tools/venv $(VENV) newest
+	SIGNERD_KILLS=500 SIGNERD_MESSAGES=100000 SIGNERD_STEPS=100000 tools/reachable $(BIN)/python \
+	  $(BIN)/pytest tests/hostile/test_kill.py tests/hostile/test_taken_over_frontend.py tests/hostile/test_revocation.py
 
 pins: ## make requirements.txt anew: newest versions, by hash, for deployments
 	@tools/packages python

@@ -1,7 +1,7 @@
 """Any sequence of issue, revoke, hold, release, expire, prune and restart, against a plain model with a clock of
 its own: no live revocation is ever missing from OCSP, nor for more than five seconds from the CRLs.
 
-``SIGNERD_CAMPAIGN_STEPS=100000`` makes a long campaign of it.
+``SIGNERD_STEPS=100000`` makes a long campaign of it.
 """
 
 import os
@@ -39,7 +39,7 @@ from tests.revocations import (
     status_of,
 )
 
-STEPS = int(os.environ.get("SIGNERD_CAMPAIGN_STEPS", "0"))
+STEPS = int(os.environ.get("SIGNERD_STEPS", "0"))
 URLS = ("http://ca.example.net", "http://pki.example.net", "http://127.0.0.1:8080/pki")
 HOLD, RELEASE = "certificateHold", "removeFromCRL"
 REASONS = ("unspecified", "keyCompromise", "superseded", "aACompromise", HOLD)

@@ -1,7 +1,7 @@
 """A frontend that somebody has taken over gets what policy allows, within quota, all of it on record, and nothing else.
 
 The attack is a process of its own, as the frontend's user, with the real socket of a real signer. Here it sends
-some thousands of messages; with ATTACK_MESSAGES=100000 in the environment as many as that.
+some thousands of messages; with SIGNERD_MESSAGES=100000 in the environment as many as that.
 """
 
 import collections
@@ -27,7 +27,7 @@ from tests.identities import OTHER_UID
 from tests.running import ROOT, Signer, needs_root
 
 FRONTEND_UID, SIGNER_UID = OTHER_UID, OTHER_UID + 1
-MESSAGES = int(os.environ.get("ATTACK_MESSAGES", "4000"))
+MESSAGES = int(os.environ.get("SIGNERD_MESSAGES", "4000"))
 QUOTAS = {"web1": 15, "web2": 10, "guarded": 0, "root": 0}
 POLICY = """
 [profile.server]
