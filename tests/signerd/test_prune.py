@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import ConfigurationError, Refused
+from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.messages import IssueRequest
 from signerd.ledger.certificates import State, find
 from signerd.ledger.prune import ROWS, prune
@@ -133,7 +133,9 @@ def test_a_serial_number_is_not_issued_again_after_its_certificate_was_pruned(tm
 def test_an_idempotency_key_is_free_again_when_its_certificate_was_pruned(local: LocalAuthority) -> None:
     first = issue(local, "a", lifetime=3600, idempotency_key="key")
     local.now += 31 * DAY
-    assert issue(local, "a", lifetime=3600, idempotency_key="key") == first
+    again = local.ask(csr_for(dns("a.example.net"), dns("shared.example.net")), lifetime=3600, idempotency_key="key")
+    assert isinstance(again, Refused)
+    assert again.code is ErrorCode.CONFLICT  # for it has expired
     prune_all(local)
     assert issue(local, "a", lifetime=3600, idempotency_key="key") != first
 
