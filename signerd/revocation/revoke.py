@@ -39,11 +39,12 @@ def revoke_named(ledger: Ledger, request: RevokeRequest, asker: str, now: int) -
     if the ledger can't be written.
     """
     asked = _named(ledger, request, now)
-    changing = [found for found in asked if changes(found, request.reason, now)]
+    changing = {serial: found for serial, found in asked.items() if changes(found, request.reason, now)}
     if changing:
-        record(ledger, changing, facts(request, asker), now)
+        record(ledger, list(changing.values()), facts(request, asker), now)
         ledger.commit()
-    _log.warning("%s: %d certificates, by %s", request.reason, len(changing), asker)
+        # Each of them: after a restore from an older backup, the log says what is to be revoked again.
+        _log.warning("%s, by %s: %s", request.reason, asker, " ".join(serial.hex() for serial in changing))
     return len(changing), len(asked) - len(changing)
 
 
@@ -72,15 +73,15 @@ def revoke_own(ledger: Ledger, request: RevokeOwnRequest, asker: str, now: int) 
         found = Found(held.seq, held.shard, held.not_after, held.reason)
         record(ledger, [found], {"reason": request.reason, "invalidity_date": None, "asker": asker}, now)
         ledger.commit()
-        _log.warning("%s: %s, by its holder", request.reason, serial.hex())
+        _log.warning("%s, by its holder: %s", request.reason, serial.hex())
     return moment if held.revoked_at is None else held.revoked_at
 
 
-def _named(ledger: Ledger, request: RevokeRequest, now: int) -> list[Found]:
-    """The certificates that were named, each once. Raises ``Refused`` for one that can't be meant."""
-    asked: dict[int, Found] = {}
-    for serial in request.serials:
-        found = find_for_revocation(ledger, serial.lstrip(b"\0"))
+def _named(ledger: Ledger, request: RevokeRequest, now: int) -> dict[bytes, Found]:
+    """The certificates that were named, by serial number. Raises ``Refused`` for one that can't be meant."""
+    asked: dict[bytes, Found] = {}
+    for serial in (octets.lstrip(b"\0") for octets in request.serials):
+        found = find_for_revocation(ledger, serial)
         if found is None:
             raise _not_found(serial)
         final = found.reason not in {None, HOLD} and found.not_after >= now
@@ -89,8 +90,8 @@ def _named(ledger: Ledger, request: RevokeRequest, now: int) -> list[Found]:
             raise Refused(
                 ErrorCode.CONFLICT, f"{serial.hex()} can't be {what}: it is revoked for good ({found.reason})"
             )
-        asked[found.seq] = found
-    return list(asked.values())
+        asked[serial] = found
+    return asked
 
 
 def _not_found(serial: bytes) -> Refused:

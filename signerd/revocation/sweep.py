@@ -43,6 +43,8 @@ class Sweep:
         """A new one, its first slice done."""
         first = ledger.first_seq_after((request.issued_since or 0) - 1)
         sweep = cls(ledger, _Rest(first, ledger.head.seq, request.client), facts(request, asker), recorded=False)
+        since, client = request.issued_since or 0, request.client or "anybody"
+        _log.warning("%s, by %s: all that was issued since %d to %s", request.reason, asker, since, client)
         sweep.step(now)
         return sweep
 
@@ -68,7 +70,7 @@ class Sweep:
         except Refused as refusal:
             self._failure = refusal
         if self.outcome() is not None:
-            _log.warning("%s: %d certificates, by %s", self._reason, self._revoked, self._facts["asker"])
+            _log.warning("%s, by %s: %d certificates", self._reason, self._facts["asker"], self._revoked)
 
     def _step(self, now: int) -> None:
         rest = self._rest

@@ -5,12 +5,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.commands import Operator
+from tests.commands import ROOT, Operator
 from tests.running import Daemon
 
+DOCUMENT = (ROOT / "docs" / "revocation.md").read_text(encoding="utf-8")
 SEEN_WITHIN = 10.0  # seconds from the revocation until everybody who asks is told
 _SUBJECT_ALT_NAME = "subjectAltName=DNS:localhost,DNS:web1.example.net,IP:127.0.0.1"
 
@@ -66,12 +67,12 @@ class Deployment(Daemon):
     def answers(self) -> bool:
         return "is ready at" in self.log
 
-    def issue(self, directory: Path) -> Certificate:
+    def issue(self, directory: Path, client: str = "web1") -> Certificate:
         """A certificate for localhost, by HTTP, with openssl and curl."""
         sh(
             f"cd {directory} && openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key"
             f" -out leaf.csr -subj / -addext {_SUBJECT_ALT_NAME} 2>&1 && curl -sSf -T leaf.csr -o leaf.pem"
-            f" -H 'Accept: application/pem-certificate-chain' http://{self.listen}/api/csr/web1"
+            f" -H 'Accept: application/pem-certificate-chain' http://{self.listen}/api/csr/{client}"
         )
         return Certificate(directory, self.ca)
 
@@ -79,6 +80,16 @@ class Deployment(Daemon):
         """By ca_admin."""
         done = self.operator.tries("revoke", certificate.serial, "--reason", reason, "--yes")
         assert done.returncode == 0, done.stderr
+
+
+def recipe(after: str, names: Mapping[str, str]) -> str:
+    """The first block of commands in docs/revocation.md that comes after this text, with other names in it."""
+    _, _, rest = DOCUMENT.partition(after)
+    block = rest.partition("```sh\n")[2].partition("```")[0]
+    for name, ours in names.items():
+        assert name in block, f"{name} is not in the document's recipe"
+        block = block.replace(name, ours)
+    return block
 
 
 def attempt(script: str) -> "subprocess.CompletedProcess[str]":

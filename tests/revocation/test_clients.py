@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.revocation.deployment import Certificate, Deployment, attempt, free_port, sh, soon
+from tests.revocation.deployment import Certificate, Deployment, attempt, free_port, recipe, sh, soon
 from tests.running import eventually
 
 # --- openssl ------------------------------------------------------------------------------------
@@ -200,13 +200,20 @@ def test_nginx_with_ssl_crl(deployment: Deployment, certificate: Certificate, tm
     crl = certificate.fetch_crl()
     settings = f"ssl_client_certificate {deployment.ca}; ssl_verify_client optional; ssl_crl {crl};"
     nginx = Nginx(deployment, tmp_path, settings)
+    names = {
+        "http://ca.example.net/crl/0.crl": certificate.crl_url,
+        "/etc/nginx/ca.crt.pem": str(deployment.ca),
+        "/etc/nginx/ca.crl.new": str(tmp_path / "crl.new"),
+        "/etc/nginx/ca.crl": str(crl),
+        "nginx -s reload": f"kill -HUP $(cat {tmp_path}/nginx.pid)",
+    }
+    fetch = recipe("Who asks", names)
     with nginx.running():
         assert nginx.get(certificate) == "SUCCESS\n"
         deployment.revoke(certificate)
 
         def is_refused() -> bool:
-            certificate.fetch_crl()
-            nginx.reload()
+            sh(fetch)
             return "The SSL certificate error" in nginx.get(certificate)
 
         soon(is_refused, "the client is refused")
