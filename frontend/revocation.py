@@ -16,7 +16,8 @@ import bottle
 import msgspec
 
 from frontend import http_request
-from frontend.views import JSON, Services, answer
+from frontend.views import JSON, PEM, Services, answer
+from protocol import pem
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import OCSP_BYTES_MAX, CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
 from protocol.times import rfc3339
@@ -34,6 +35,17 @@ def get_crl(services: Services, shard: str) -> bytes:
         raise Refused(ErrorCode.NOT_FOUND, "there is no such CRL")
     reply = services.signer.ask_crl(CrlRequest(shard=number))
     return _cacheable(services, CRL, reply.crl, reply.this_update, reply.next_update)
+
+
+def get_all_crls(services: Services) -> bytes:
+    """Every CRL that is current, and one that covers the CA's own certificate: a file for those who look up a
+    whole chain (nginx's ssl_crl, curl's --crlfile)."""
+    replies = [services.signer.ask_crl(CrlRequest(shard=None))]
+    while (following := replies[-1].following) is not None:
+        replies.append(services.signer.ask_crl(CrlRequest(shard=following)))
+    text = "".join(pem.encode(crl, pem.CRL_LABEL) for crl in dict.fromkeys(reply.crl for reply in replies))
+    this_update, next_update = max(one.this_update for one in replies), min(one.next_update for one in replies)
+    return _cacheable(services, PEM, text.encode(), this_update, next_update)
 
 
 def post_ocsp(services: Services) -> bytes:

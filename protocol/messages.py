@@ -129,13 +129,14 @@ class CheckReply(Message, frozen=True):
 
 
 class CrlRequest(Message, frozen=True):
-    shard: Annotated[int, Meta(ge=0, le=65535)]
+    shard: Annotated[int, Meta(ge=0, le=65535)] | None  # None: the one that covers the CA's own certificate
 
 
 class CrlReply(Message, frozen=True):
     crl: bytes
     this_update: int
     next_update: int
+    following: int | None = None  # the shard to ask for next, for who wants every CRL; None: this was the last
 
 
 class OcspRequest(Message, frozen=True):

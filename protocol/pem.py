@@ -11,6 +11,7 @@ from collections.abc import Iterable
 # RFC 7468, 7: the label of a CSR, and the one that older generators write.
 CSR_LABELS = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 CERTIFICATE_LABEL = "CERTIFICATE"
+CRL_LABEL = "X509 CRL"  # RFC 7468, 6
 
 _WHITE_SPACE = b" \t\r\n"
 _BEGIN = b"-----BEGIN "

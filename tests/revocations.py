@@ -76,15 +76,15 @@ def publish(at: LocalAuthority, *, after: int = GATHER_SECONDS) -> None:
         pass
 
 
-def crl_reply(at: LocalAuthority, shard: int = 0) -> CrlReply:
+def crl_reply(at: LocalAuthority, shard: int | None = 0) -> CrlReply:
     """The answer to ``crl``. Raises ``Refused``."""
     answer = ANSWERS["crl"](at.authority, CrlRequest(shard=shard), FRONTEND, at.now)
     assert isinstance(answer, CrlReply)
     return answer
 
 
-def crl_of(at: LocalAuthority, shard: int = 0) -> x509.CertificateRevocationList:
-    """The CRL of a shard, its signature and its times checked."""
+def crl_of(at: LocalAuthority, shard: int | None = 0) -> x509.CertificateRevocationList:
+    """The CRL of a shard, or for CA certificates; its signature and its times checked."""
     reply = crl_reply(at, shard)
     crl = x509.load_der_x509_crl(reply.crl)
     assert crl.is_signature_valid(at.ca.public_key())  # type: ignore[arg-type] # one of the CA's kinds
@@ -116,15 +116,26 @@ def number_of(crl: x509.CertificateRevocationList) -> int:
 
 
 def distribution_point_of(crl: x509.CertificateRevocationList) -> list[str] | None:
-    """The names in the issuing distribution point, which must be critical; None: the CRL is for all certificates."""
+    """The names in the issuing distribution point, which must be critical; None: the CRL is for all certificates;
+    empty: for CA certificates alone."""
     try:
         extension = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
     except x509.ExtensionNotFound:
         return None
     assert extension.critical
-    assert extension.value.only_contains_user_certs
-    assert extension.value.full_name is not None
-    return [str(name.value) for name in extension.value.full_name]
+    names = [str(name.value) for name in extension.value.full_name or ()]
+    assert extension.value.only_contains_user_certs is bool(names)
+    assert extension.value.only_contains_ca_certs is not bool(names)
+    return names
+
+
+def all_crls(at: LocalAuthority) -> list[x509.CertificateRevocationList]:
+    """Every CRL, as who wants them all asks for them."""
+    found, reply = [crl_of(at, None)], crl_reply(at, None)
+    while reply.following is not None:
+        found.append(crl_of(at, reply.following))
+        reply = crl_reply(at, reply.following)
+    return found
 
 
 def shard_of(certificate: x509.Certificate) -> int:

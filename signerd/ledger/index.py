@@ -8,6 +8,7 @@ from signerd.ledger.chain import Kind
 
 HOLD = "certificateHold"  # the one reason that can be taken back (RFC 5280, 5.3.1)
 ALL_SHARDS = -1  # the scope of a CRL that lists every revoked certificate
+CA_CERTIFICATES = -2  # the scope of a CRL that is about no others
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS certificates (
@@ -51,7 +52,7 @@ CREATE TABLE IF NOT EXISTS pending (
   seq INTEGER PRIMARY KEY           -- of an intent other than a certificate's, without a signature
 ) STRICT;
 CREATE TABLE IF NOT EXISTS crls (
-  scope INTEGER PRIMARY KEY,        -- a shard, or ALL_SHARDS; its last CRL:
+  scope INTEGER PRIMARY KEY,        -- a shard, ALL_SHARDS or CA_CERTIFICATES; its last CRL:
   seq INTEGER NOT NULL UNIQUE,      -- of the intent
   number INTEGER NOT NULL,
   this_update INTEGER NOT NULL,

@@ -85,10 +85,14 @@ def signed_crls(ledger: Ledger, *scopes: int) -> dict[int, SignedCrl]:
     return {row[0]: SignedCrl(*row) for row in ledger.query(sql, *scopes)}
 
 
-def last_shard(ledger: Ledger) -> int:
-    """The shard of the newest certificate; 0 if there is none."""
-    row = ledger.query("SELECT shard FROM certificates ORDER BY seq DESC LIMIT 1").fetchone()
-    return 0 if row is None else int(row[0])
+def shard_range(ledger: Ledger) -> range:
+    """The shards from that of the oldest certificate that was not pruned to that of the newest."""
+    rows = [
+        ledger.query(f"SELECT shard FROM certificates ORDER BY seq {order} LIMIT 1").fetchone()  # noqa: S608
+        for order in ("ASC", "DESC")
+    ]
+    first, last = (0 if row is None else int(row[0]) for row in rows)
+    return range(first, last + 1)
 
 
 def base_urls(ledger: Ledger) -> tuple[list[str], int]:

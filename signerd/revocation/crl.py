@@ -30,17 +30,16 @@ class Edition:
     next_update: int
 
 
-def to_be_signed(issuer: Issuer, edition: Edition, revoked: Iterable[Revoked], urls: Sequence[str]) -> bytes:
+def to_be_signed(issuer: Issuer, edition: Edition, revoked: Iterable[Revoked], scope: bytes = b"") -> bytes:
     """The DER of the TBSCertList.
 
-    ``urls``: the names of the distribution point whose certificates alone are covered; none: all certificates
-    of the issuer are.
+    ``scope``: the extension that says which of the issuer's certificates are covered; without one, all are.
     """
     entries = b"".join(map(entry, revoked))
     extensions = (
         issuer.authority_key,
         der.extension(_CRL_NUMBER, False, der.integer(edition.number)),
-        _issuing_distribution_point(tuple(urls)) if urls else b"",
+        scope,
     )
     return der.tlv(
         der.SEQUENCE,
@@ -68,14 +67,25 @@ def entry(revoked: Revoked) -> bytes:
 _time = functools.lru_cache(maxsize=1024)(der.time)  # what is revoked in one go has one time
 
 
-@functools.lru_cache(maxsize=64)
-def _issuing_distribution_point(urls: tuple[str, ...]) -> bytes:
+def only_of_shard(urls: Sequence[str]) -> bytes:
+    """The extension of a CRL that covers only the certificates which name one of these URLs."""
+    return _issuing_distribution_point(urls=urls, only_contains_user_certs=True)
+
+
+def only_of_cas() -> bytes:
+    """The extension of a CRL that covers only CA certificates."""
+    return _issuing_distribution_point(only_contains_ca_certs=True)
+
+
+def _issuing_distribution_point(
+    urls: Sequence[str] = (), *, only_contains_user_certs: bool = False, only_contains_ca_certs: bool = False
+) -> bytes:
     """Critical, as RFC 5280, 5.2.5 has it: who can't read it must not take the CRL for a complete one."""
     point = x509.IssuingDistributionPoint(
-        full_name=[x509.UniformResourceIdentifier(url) for url in urls],
+        full_name=[x509.UniformResourceIdentifier(url) for url in urls] or None,
         relative_name=None,
-        only_contains_user_certs=True,
-        only_contains_ca_certs=False,
+        only_contains_user_certs=only_contains_user_certs,
+        only_contains_ca_certs=only_contains_ca_certs,
         only_some_reasons=None,
         indirect_crl=False,
         only_contains_attribute_certs=False,

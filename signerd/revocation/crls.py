@@ -3,7 +3,8 @@
 While not too many certificates are revoked there is one CRL for all of them, whatever shard they are in: it
 has no issuing distribution point, hence serves also those who check the whole chain with it (nginx, curl).
 Beyond that each shard has its own, with an issuing distribution point that names its URL: only that URL's
-certificates are covered (RFC 5280, 5.2.5). A shard's URL always brings the newest CRL that covers it.
+certificates are covered (RFC 5280, 5.2.5); and there is one for CA certificates, lest those who check the whole
+chain find none for its root. A shard's URL always brings the newest CRL that covers it.
 
 Everything here follows from the ledger: a restart finds the CRLs that were signed, and which of them a
 revocation since has made outdated. Only the assembled bytes are kept in memory, and not all of those.
@@ -19,8 +20,8 @@ from signerd import der
 from signerd.certificate import BACKDATING, CRL_SHARD_CERTIFICATES, Issuer, shard_url
 from signerd.key import Intent, RecordedKey
 from signerd.ledger import Ledger
-from signerd.ledger.index import ALL_SHARDS
-from signerd.ledger.revocations import SignedCrl, base_urls, count_listed, last_shard, listed, signed_crls
+from signerd.ledger.index import ALL_SHARDS, CA_CERTIFICATES
+from signerd.ledger.revocations import Revoked, SignedCrl, base_urls, count_listed, listed, shard_range, signed_crls
 from signerd.revocation import crl
 
 _log = logging.getLogger(__name__)
@@ -54,31 +55,36 @@ class Crls:
     def sign_due(self, now: int) -> bool:
         """Signs at most one CRL, and says whether it did: there may be more. Looks once in a second, unless a
         new shard has begun, or it is told to ``look_again``. Raises ``Refused`` if the ledger can't be written."""
-        shards = range(last_shard(self._ledger) + 1)
-        if (now, shards) == self._nothing_due:
+        there_are = shard_range(self._ledger)
+        if (now, there_are) == self._nothing_due:
             return False
-        self._nothing_due = now, shards  # also where it fails: once a second is often enough
+        self._nothing_due = now, there_are  # also where it fails: once a second is often enough
         signed = signed_crls(self._ledger)
-        scope = self._next_due(signed, shards, now)
+        scope = self._next_due(signed, there_are, now)
         if scope is None:
             return False
-        self._sign(scope, signed, shards, now)
+        self._sign(scope, signed, there_are, now)
         self.look_again()
         return True
 
-    def current(self, shard: int, now: int) -> CrlReply:
-        """The CRL of a shard. Raises ``Refused``: ``not_found``, ``unavailable``, or ``busy`` before the first."""
-        if shard > last_shard(self._ledger):
-            raise Refused(ErrorCode.NOT_FOUND, f"there is no shard {shard}")
+    def current(self, shard: int | None, now: int) -> CrlReply:
+        """The CRL of a shard; None: of CA certificates. Raises ``Refused``: ``not_found``, ``unavailable``, or
+        ``busy`` before the first."""
+        there_are = shard_range(self._ledger)
+        if shard is not None and shard not in there_are:
+            raise Refused(ErrorCode.NOT_FOUND, f"there is no shard {shard}, or nothing of it that has not long expired")
         if self._obstacle is not None:
             raise Refused(ErrorCode.UNAVAILABLE, self._obstacle)
-        signed = signed_crls(self._ledger, ALL_SHARDS, shard).values()
+        own = CA_CERTIFICATES if shard is None else shard
+        signed = signed_crls(self._ledger, ALL_SHARDS, own).values()
         newest = max(signed, key=lambda one: one.seq, default=_NONE)
         if newest.issued is None and newest.seq not in self._kept:
             raise Refused(ErrorCode.BUSY, "the first CRL is about to be signed")
         if newest.next_update <= now:
             raise Refused(ErrorCode.UNAVAILABLE, "the CRL has run out, and no new one could be signed")
-        return CrlReply(self._bytes(newest), newest.this_update, newest.next_update)
+        following = there_are.start if shard is None else shard + 1
+        is_last = newest.scope == ALL_SHARDS or following not in there_are
+        return CrlReply(self._bytes(newest), newest.this_update, newest.next_update, None if is_last else following)
 
     # --- what is due ----------------------------------------------------------------------------
 
@@ -101,7 +107,7 @@ class Crls:
             return None
         self._obstacle = None
         outdated = max(for_all.seq, newest_url)
-        crls = (signed.get(shard, _NONE._replace(scope=shard)) for shard in shards)
+        crls = (signed.get(scope, _NONE._replace(scope=scope)) for scope in (CA_CERTIFICATES, *shards))
         return next((one.scope for one in crls if one.seq < outdated or self._is_due(one, now)), None)
 
     def _is_due(self, one: SignedCrl, now: int) -> bool:
@@ -130,9 +136,10 @@ class Crls:
             this_update=now - BACKDATING,
             next_update=min(now + self._lifetime, self._issuer.not_after),
         )
-        revoked = listed(self._ledger, scope, _expiring_from(scope, signed, shards, now))
-        urls = [] if scope == ALL_SHARDS else [shard_url(url, scope) for url in base_urls(self._ledger)[0]]
-        to_be_signed = crl.to_be_signed(self._issuer, edition, revoked, urls)
+        revoked: list[Revoked] = []
+        if scope != CA_CERTIFICATES:
+            revoked = listed(self._ledger, scope, _expiring_from(scope, signed, shards, now))
+        to_be_signed = crl.to_be_signed(self._issuer, edition, revoked, self._extension(scope))
         facts = {
             "scope": scope,
             "number": edition.number,
@@ -142,9 +149,17 @@ class Crls:
         # A clock that was set back holds up issuance, but no revocation: the entry bears the last one's time.
         moment = max(now, self._ledger.head.time)
         [signature] = self._key.sign([Intent(to_be_signed, "crl", facts)], moment)
-        where = "all certificates" if scope == ALL_SHARDS else f"shard {scope}"
+        where = {ALL_SHARDS: "all certificates", CA_CERTIFICATES: "CA certificates"}.get(scope, f"shard {scope}")
         _log.info("CRL %d of %s: %d revoked", edition.number, where, len(revoked))
-        self._keep(signed_crls(self._ledger)[scope].seq, der.signed(to_be_signed, signature))
+        self._keep(signed_crls(self._ledger, scope)[scope].seq, der.signed(to_be_signed, signature))
+
+    def _extension(self, scope: int) -> bytes:
+        """What says which certificates a CRL of this scope covers."""
+        if scope == ALL_SHARDS:
+            return b""
+        if scope == CA_CERTIFICATES:
+            return crl.only_of_cas()
+        return crl.only_of_shard([shard_url(url, scope) for url in base_urls(self._ledger)[0]])
 
     def _bytes(self, one: SignedCrl) -> bytes:
         """A CRL that was signed: from memory, or from the ledger."""

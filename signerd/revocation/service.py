@@ -60,8 +60,9 @@ class Revocation:
         self._changed()
         return revoked_at
 
-    def crl(self, shard: int, now: int) -> CrlReply:
-        """The CRL of a shard. Raises ``Refused``: ``not_found``, ``unavailable``, or ``busy`` before the first."""
+    def crl(self, shard: int | None, now: int) -> CrlReply:
+        """The CRL of a shard; None: of CA certificates. Raises ``Refused``: ``not_found``, ``unavailable``, or
+        ``busy`` before the first."""
         return self._crls.current(shard, now)
 
     def ocsp(self, request: bytes, now: int) -> OcspReply:

@@ -61,11 +61,16 @@ class Deployment(Daemon):
         self.ca = self.directory / "identity" / "ca.crt.pem"
         self.operator = Operator(str(self.directory / "admin.sock"), self.state)
 
+    @property
+    def url(self) -> str:
+        """Where it is reached: what certificates say."""
+        return f"http://{self.listen}"
+
     def command(self) -> list[str]:
         return [sys.executable, "-m", "frontend.dev", "--state", str(self.directory), "--listen", self.listen]
 
     def answers(self) -> bool:
-        return "is ready at" in self.log
+        return attempt(f"curl -sf -o /dev/null {self.url}/readyz").returncode == 0
 
     def issue(self, directory: Path, client: str = "web1") -> Certificate:
         """A certificate for localhost, by HTTP, with openssl and curl."""

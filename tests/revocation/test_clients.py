@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.ledger_million import build
+from signerd.certificate import CRL_SHARD_CERTIFICATES
 from tests.revocation.deployment import Certificate, Deployment, attempt, free_port, recipe, sh, soon
 from tests.running import eventually
 
@@ -186,8 +188,9 @@ class Nginx:
             self._process.wait(30)
 
     def reload(self) -> None:
-        """What an operator's timer does after it has fetched a CRL."""
+        """What an operator's timer does after it has fetched a CRL. For a moment old and new workers serve."""
         self._process.send_signal(signal.SIGHUP)
+        eventually(lambda: "gracefully shutting down" in self.log, "the old worker serves no more")
 
     def get(self, client: Certificate) -> str:
         """What it says of a client with this certificate."""
@@ -201,7 +204,7 @@ def test_nginx_with_ssl_crl(deployment: Deployment, certificate: Certificate, tm
     settings = f"ssl_client_certificate {deployment.ca}; ssl_verify_client optional; ssl_crl {crl};"
     nginx = Nginx(deployment, tmp_path, settings)
     names = {
-        "http://ca.example.net/crl/0.crl": certificate.crl_url,
+        "http://ca.example.net": deployment.url,
         "/etc/nginx/ca.crt.pem": str(deployment.ca),
         "/etc/nginx/ca.crl.new": str(tmp_path / "crl.new"),
         "/etc/nginx/ca.crl": str(crl),
@@ -250,3 +253,36 @@ def test_nginx_with_ssl_stapling(deployment: Deployment, tmp_path: Path) -> None
         soon(lambda: bool(stapled()) and 'certificate status "revoked" in the OCSP response' in nginx.log, "revoked")
         assert "no response sent" in stapled()  # nginx staples good answers alone,
         assert attempt(status).returncode == 91  # which who insists on one notices; curl(1): 91
+
+
+# --- when very many are revoked -------------------------------------------------------------------
+
+
+def test_clients_that_look_up_the_whole_chain_go_on_when_each_shard_has_its_own_crl(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    deployment.stop()
+    build(deployment.directory / "ledger.db", CRL_SHARD_CERTIFICATES + 500)
+    deployment.start()
+    directories = {name: tmp_path / name for name in ("good", "bad")}
+    for directory in directories.values():
+        directory.mkdir()
+    bad = deployment.issue(directories["bad"], "bad1")
+    for which, reason in (["--client", "bad1"], "keyCompromise"), (["--issued-since", "365d"], "superseded"):
+        deployment.operator.does("revoke", *which, "--reason", reason, "--yes")
+    good = deployment.issue(directories["good"], "good1")
+    crls = tmp_path / "all.pem"
+
+    def verdict(certificate: Certificate) -> str:
+        sh(f"curl -sSf -o {crls} {deployment.url}/crl/all.pem")
+        return attempt(
+            f"openssl verify -crl_check_all -CRLfile {crls} -CAfile {certificate.ca} {certificate.path} 2>&1"
+        ).stdout
+
+    soon(lambda: "certificate revoked" in verdict(bad), "certificate revoked")
+    soon(lambda: verdict(good).endswith(": OK\n"), "the new one is good")
+    assert crls.read_text().count("BEGIN X509 CRL") == 3
+    for certificate, status in (good, 0), (bad, 60):  # curl(1): 60, the peer's certificate can't be verified
+        with tls_server(certificate) as port:
+            get = f"curl -sS -o /dev/null --cacert {certificate.ca} --crlfile {crls} https://localhost:{port}/"
+            assert attempt(get).returncode == status

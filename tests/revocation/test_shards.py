@@ -12,7 +12,7 @@ from signerd import authority
 from signerd.revocation import crls
 from tests.authorities import LocalAuthority, local_authority
 from tests.revocation.deployment import attempt
-from tests.revocations import crl_of, issue, publish, revoke, shard_of
+from tests.revocations import all_crls, crl_of, issue, publish, revoke, shard_of
 
 
 @pytest.fixture
@@ -42,6 +42,19 @@ def test_openssl_takes_a_shards_crl_for_that_shards_certificates_alone(at: Local
         assert ("certificate revoked" in own) == (one in revoked)
         assert (own == "good") == (one not in revoked)
         assert "different CRL scope" in verdict(at, tmp_path, one, 1 - shard_of(one))
+
+
+def test_openssl_checks_a_whole_chain_with_the_file_of_all_crls(at: LocalAuthority, tmp_path: Path) -> None:
+    certificates = issue(at, 6)
+    revoked = certificates[:2] + certificates[3:5]
+    revoke(at, *revoked)
+    publish(at)
+    for one in certificates:
+        verdict(at, tmp_path, one, shard_of(one))  # for the files
+        (tmp_path / "all.pem").write_bytes(b"".join(crl.public_bytes(Encoding.PEM) for crl in all_crls(at)))
+        done = attempt(f"cd {tmp_path}; openssl verify -crl_check_all -CRLfile all.pem -CAfile ca.pem leaf.pem 2>&1")
+        assert ("certificate revoked" in done.stdout) == (one in revoked)
+        assert (done.returncode == 0) == (one not in revoked), done.stdout
 
 
 def test_gnutls_takes_a_shards_crl_as_signed_by_the_ca(at: LocalAuthority, tmp_path: Path) -> None:

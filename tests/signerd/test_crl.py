@@ -22,6 +22,7 @@ from tests.certs import seconds
 from tests.csrs import signature_by
 from tests.identities import DAY, NOW
 from tests.revocations import (
+    all_crls,
     ask_revoke,
     crl_of,
     crl_reply,
@@ -61,8 +62,9 @@ _REVOKED = st.builds(
 )
 
 
-def by_the_library(ca: str, edition: crl.Edition, revoked: list[Revoked], urls: list[str]) -> bytes:
-    """The same TBSCertList by the library's builder."""
+def by_the_library(ca: str, edition: crl.Edition, revoked: list[Revoked], urls: list[str] | None) -> bytes:
+    """The same TBSCertList by the library's builder: of all certificates, of the shard with these URLs, or, for
+    an empty list, of CA certificates."""
     certificate, key = ca_of(ca)
     identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
@@ -73,12 +75,12 @@ def by_the_library(ca: str, edition: crl.Edition, revoked: list[Revoked], urls: 
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
         .add_extension(x509.CRLNumber(edition.number), critical=False)
     )
-    if urls:
+    if urls is not None:
         point = x509.IssuingDistributionPoint(
-            full_name=[x509.UniformResourceIdentifier(url) for url in urls],
+            full_name=[x509.UniformResourceIdentifier(url) for url in urls] or None,
             relative_name=None,
-            only_contains_user_certs=True,
-            only_contains_ca_certs=False,
+            only_contains_user_certs=bool(urls),
+            only_contains_ca_certs=not urls,
             only_some_reasons=None,
             indirect_crl=False,
             only_contains_attribute_certs=False,
@@ -109,13 +111,15 @@ def _moment(second: int) -> datetime.datetime:
     number=st.integers(0, 2**63),
     this_update=_TIMES,
     life=st.integers(1, 2**25),
-    urls=st.lists(st.sampled_from([f"{BASE_URL}/crl/0.crl", "http://old.example.net/crl/0.crl"]), unique=True),
+    urls=st.none()
+    | st.lists(st.sampled_from([f"{BASE_URL}/crl/0.crl", "http://old.example.net/crl/0.crl"]), unique=True),
 )
 def test_a_crl_is_that_of_the_librarys_builder_byte_for_byte(  # noqa: PLR0917 - hypothesis' arguments
-    ca: str, revoked: list[Revoked], number: int, this_update: int, life: int, urls: list[str]
+    ca: str, revoked: list[Revoked], number: int, this_update: int, life: int, urls: list[str] | None
 ) -> None:
     edition = crl.Edition(number, this_update, this_update + life)
-    ours = crl.to_be_signed(Issuer(ca_of(ca)[0], None), edition, revoked, urls)
+    scope = b"" if urls is None else crl.only_of_shard(urls) if urls else crl.only_of_cas()
+    ours = crl.to_be_signed(Issuer(ca_of(ca)[0], None), edition, revoked, scope)
     assert ours == by_the_library(ca, edition, revoked, urls)
 
 
@@ -126,8 +130,8 @@ def test_a_crl_of_thousands_is_that_of_the_librarys_builder() -> None:
         for n in range(CRL_SHARD_CERTIFICATES)
     ]
     edition = crl.Edition(1, NOW, NOW + WEEK)
-    ours = crl.to_be_signed(Issuer(ca_of("p256")[0], None), edition, revoked, [])
-    assert ours == by_the_library("p256", edition, revoked, [])
+    ours = crl.to_be_signed(Issuer(ca_of("p256")[0], None), edition, revoked)
+    assert ours == by_the_library("p256", edition, revoked, None)
 
 
 @pytest.mark.parametrize("ca", CA_KEY_TYPES)
@@ -135,7 +139,8 @@ def test_a_full_crl_fits_into_a_frame(ca: str) -> None:
     longest = [Revoked(b"\xff" * 20, 2**34, "superseded", 2**34)] * CRL_SHARD_CERTIFICATES
     urls = [f"http://{'x' * 60}.{'y' * 60}.example.net/crl/{n}.crl" for n in range(4)]
     certificate, key = ca_of(ca)
-    to_be_signed = crl.to_be_signed(Issuer(certificate, None), crl.Edition(2**63, 2**34, 2**34 + 1), longest, urls)
+    edition = crl.Edition(2**63, 2**34, 2**34 + 1)
+    to_be_signed = crl.to_be_signed(Issuer(certificate, None), edition, longest, crl.only_of_shard(urls))
     algorithm, signature = signature_by(key, to_be_signed)
     whole = len(to_be_signed) + len(algorithm) + len(signature) + 1000  # of names and framing
     assert whole < FRAME_BYTES_MAX
@@ -410,6 +415,36 @@ def test_a_shards_crl_names_every_url_that_its_certificates_may_name(small: Loca
     small.authority.reload(small.now)
     publish(small)  # at once: certificates that name it may be out
     assert len(distribution_point_of(crl_of(small)) or ()) == 3
+
+
+def test_who_asks_for_every_crl_gets_one_or_those_of_the_shards_and_of_ca_certificates(small: LocalAuthority) -> None:
+    certificates = issue(small, 10)
+    revoke(small, *certificates[:4])
+    publish(small)
+    assert [distribution_point_of(one) for one in all_crls(small)] == [None]
+    revoke(small, *certificates[4:6])
+    publish(small)
+    found = all_crls(small)
+    names = [[f"{BASE_URL}/crl/{shard}.crl"] for shard in range(3)]
+    assert [distribution_point_of(one) for one in found] == [[], *names]
+    assert [len(reasons_on(one)) for one in found] == [0, 4, 2, 0]
+    publish(small, after=WEEK // 2)  # the one for CA certificates is renewed as the others are
+    assert all(
+        after.last_update_utc > before.last_update_utc for before, after in zip(found, all_crls(small), strict=True)
+    )
+
+
+def test_a_shard_of_which_all_was_pruned_has_no_crl_any_more(small: LocalAuthority) -> None:
+    issue(small, 4, lifetime=DAY)
+    long = issue(small, 4, lifetime=300 * DAY)
+    publish(small, after=40 * DAY)
+    small.authority.tend(small.now)
+    small.ledger.commit()
+    publish(small)
+    assert refusal(small, 0).code is ErrorCode.NOT_FOUND
+    revoke(small, *long)
+    publish(small)
+    assert listed_in_their_shards(small, long) == [True] * 4
 
 
 def test_without_a_base_url_one_crl_is_all_there_is_and_beyond_that_none_is_given(
