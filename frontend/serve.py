@@ -31,7 +31,7 @@ from frontend.workers import Watchdog, Workers
 from protocol.client import SignerClient
 from protocol.daemon import BACKLOG, inherited_sockets, listen_unix, notify
 from protocol.errors import EXIT_CONFIGURATION, ConfigurationError
-from protocol.logs import configure_logging
+from protocol.logs import LogHandler, configure_logging
 
 _logger = logging.getLogger(__name__)
 
@@ -88,20 +88,20 @@ def _name(listener: socket.socket) -> str:
 
 
 class Worker:
-    """What one serving process does. ``parent``: the process to end with, for one of several workers."""
+    """What one serving process does."""
 
     def __init__(
-        self, settings: FrontendSettings, listeners: Listeners, board: Board, number: int, parent: int | None
+        self, settings: FrontendSettings, listeners: Listeners, board: Board, log: LogHandler, number: int
     ) -> None:
         self._settings = settings
         self._listeners = listeners
         self._board = board
+        self._log = log
         self._number = number
-        self._parent = parent
 
-    def serve(self, on_turn: Callable[[], None]) -> None:
-        """Serves until SIGTERM or SIGINT, or until the parent is gone. ``on_turn`` is called at least every
-        second while the loop turns. Raises ``ConfigurationError`` if the hooks can't be loaded."""
+    def serve(self, on_turn: Callable[[], None], *, parent: int | None = None) -> None:
+        """Serves until SIGTERM or SIGINT, or until ``parent``, the process to end with, is gone. ``on_turn`` is called
+        at least every second while the loop turns. Raises ``ConfigurationError`` if the hooks can't be loaded."""
         settings = self._settings
         make_hooks = load_hooks(settings.hooks)
         signer = SignerClient(settings.sign_socket, pool_size=settings.threads)
@@ -114,14 +114,16 @@ class Worker:
 
         def turn() -> None:
             self._board.beat(self._number, time.monotonic())
-            if self._parent is not None and os.getppid() != self._parent:
+            if parent is not None and os.getppid() != parent:
                 server.stop()
+            self._log.flush()
             on_turn()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         turn()
-        server.run(turn, take_waiting=not self._listeners.are_inherited)
+        with self._log.collecting():
+            server.run(turn, take_waiting=not self._listeners.are_inherited)
         signer.close()
         probe.close()
 
@@ -139,15 +141,15 @@ class Worker:
         return Edge(make_app(services, routes), self._board, self._number, self._settings.trusted_proxy)
 
 
-def _run(settings: FrontendSettings) -> int:
+def _run(settings: FrontendSettings, log: LogHandler) -> int:
     """Serves until told to stop; returns the exit status. Raises ``ConfigurationError``."""
     board = Board([route.name for route in ROUTES], settings.workers)
     with contextlib.closing(Listeners(settings)) as listeners:
         _logger.info("listening at %s", listeners.names())
-        return (_run_one if settings.workers == 1 else _run_many)(settings, listeners, board)
+        return (_run_one if settings.workers == 1 else _run_many)(settings, listeners, board, log)
 
 
-def _run_one(settings: FrontendSettings, listeners: Listeners, board: Board) -> int:
+def _run_one(settings: FrontendSettings, listeners: Listeners, board: Board, log: LogHandler) -> int:
     watchdog, told = Watchdog(), False
 
     def on_turn() -> None:
@@ -157,16 +159,16 @@ def _run_one(settings: FrontendSettings, listeners: Listeners, board: Board) -> 
             told = True
         watchdog.ping()
 
-    Worker(settings, listeners, board, 0, parent=None).serve(on_turn)
+    Worker(settings, listeners, board, log, 0).serve(on_turn)
     return 0
 
 
-def _run_many(settings: FrontendSettings, listeners: Listeners, board: Board) -> int:
+def _run_many(settings: FrontendSettings, listeners: Listeners, board: Board, log: LogHandler) -> int:
     parent = os.getpid()
 
     def serve(number: int) -> int:
         try:
-            Worker(settings, listeners, board, number, parent).serve(lambda: None)
+            Worker(settings, listeners, board, log, number).serve(lambda: None, parent=parent)
         except ConfigurationError as error:
             _say(error)
             return EXIT_CONFIGURATION
@@ -205,10 +207,10 @@ def main(config: Path, listen: str | None, workers: int | None) -> None:
 
     SIGTERM ends it once the requests under way are answered.
     """
-    configure_logging()
+    log = configure_logging()
     try:
         settings = read_settings(config).override(listen=listen, workers=workers)
-        sys.exit(_run(settings))
+        sys.exit(_run(settings, log))
     except ConfigurationError as error:
         _say(error)
         sys.exit(EXIT_CONFIGURATION)
