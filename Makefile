@@ -11,7 +11,7 @@ FLOORS := .venv-floors
 # What a person adds: make run ARGS='--listen 127.0.0.1:9000', make test ARGS='tests/protocol -k frame'
 ARGS ?=
 
-.PHONY: help run test lint floors venv bench bench-ledger bench-revocation campaigns pins clean install uninstall deb system-test
+.PHONY: help run test lint floors venv bench bench-report profile bench-ledger bench-revocation campaigns pins clean install uninstall deb system-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +41,25 @@ venv: ## .venv with the project (editable) and its tools, newest versions
 	@tools/packages python
 	@tools/venv $(VENV) newest
 
-bench: ## our full stack and cfssl side by side, and our stack on other stores (20 minutes; ARGS=... to narrow it)
+bench: ## our full stack and cfssl, nginx, other stores, growth, revocation (50 minutes; ARGS=... to narrow it)
 	@tools/packages python run bench
 	@tools/venv $(VENV) newest
-	$(BIN)/python -m bench.compare $(ARGS)
-	$(BIN)/python -m bench.compare --suite stores --keys p256,rsa2048 --clients 64
+	$(BIN)/python -m bench $(ARGS)
+
+# What draws and what profiles is no part of make test, hence not in every venv.
+BENCH_TOOLS = $(BIN)/python -c 'import matplotlib' 2>/dev/null && test -x $(BIN)/py-spy || \
+  $(BIN)/python -W ignore -m pip --disable-pip-version-check install --quiet --editable '.[bench]'
+
+bench-report: venv ## docs/performance.png and the tables of docs/performance.md (ARGS='bench/results/DATE.json')
+	@$(BENCH_TOOLS)
+	$(BIN)/python -m bench.plot $(ARGS)
+	$(BIN)/python -m bench.report --into docs/performance.md $(ARGS)
+
+profile: ## where both processes spend their time under load: bench/results/profile/ (ARGS='--key rsa2048')
+	@tools/packages python run bench
+	@tools/venv $(VENV) newest
+	@$(BENCH_TOOLS)
+	$(BIN)/python -m bench.profile $(ARGS)
 
 bench-ledger: venv ## a ledger of a million certificates next to an empty one (five minutes, 4 GB in TMPDIR)
 	$(BIN)/python -m bench.ledger_million $(ARGS)

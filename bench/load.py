@@ -1,14 +1,19 @@
 """Load by wrk, over keep-alive connections, and what it saw."""
 
+import http.client
 import json
+import ssl
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from bench.results import Result
 from bench.stacks import Stack
 
-# wrk's own threads take a few per cent of what they measure; one is enough up to 256 connections here.
+# wrk's own thread takes a few per cent of what it measures; one is enough up to 256 connections here.
 _SCRIPT = """
 local requests, number = {}, 0
 init = function(arguments)
@@ -29,14 +34,23 @@ end
 
 
 @dataclass(frozen=True)
-class Result:
-    """One run: how many certificates a second, at what latency (milliseconds), for how much CPU and memory."""
+class Requests:
+    """What is sent, over and over again, one body after the other."""
 
-    rate: float
-    p50: float
-    p99: float
-    cpu_us: dict[str, float]  # microseconds per certificate, by process
-    memory_mib: dict[str, float]
+    method: str
+    content_type: str
+    bodies: Sequence[bytes]
+
+    def script(self) -> str:
+        """wrk's script for it."""
+        literals = ", ".join('"' + "".join(f"\\{octet:03d}" for octet in body) + '"' for body in self.bodies)
+        headers = f'{{["Content-Type"] = "{self.content_type}"}}'
+        return f'method, headers, bodies = "{self.method}", {headers}, {{{literals}}}\n{_SCRIPT}'
+
+
+def csr_key_for(ca_key: str) -> str:
+    """The key of the CSRs that go to a CA: RSA CAs certify RSA keys mostly, the others P-256."""
+    return "rsa2048" if ca_key.startswith("rsa") else "p256"
 
 
 def csrs(directory: Path, key: str, count: int = 16) -> list[str]:
@@ -55,31 +69,33 @@ def csrs(directory: Path, key: str, count: int = 16) -> list[str]:
     return texts
 
 
-def run(stack: Stack, requests: list[str], clients: int, seconds: int) -> Result:
-    """Loads the stack for so long. Raises ``RuntimeError`` if a single request got no certificate."""
+def for_certificates(stack: Stack, csr_pems: Sequence[str]) -> Requests:
+    """The CSRs in the form that the stack takes."""
     if stack.is_ours:
-        method, bodies, kind = "PUT", requests, "application/x-pem-file"
-    else:
-        method, bodies, kind = (
-            "POST",
-            [json.dumps({"certificate_request": text}) for text in requests],
-            "application/json",
-        )
+        return Requests("PUT", "application/x-pem-file", [text.encode() for text in csr_pems])
+    bodies = [json.dumps({"certificate_request": text}).encode() for text in csr_pems]
+    return Requests("POST", "application/json", bodies)
+
+
+def run(stack: Stack, csr_pems: Sequence[str], clients: int, seconds: int) -> Result:
+    """Has the stack issue for so long. Raises ``RuntimeError`` if a single request got no certificate."""
+    return drive(stack, stack.url, for_certificates(stack, csr_pems), clients, seconds)
+
+
+def drive(stack: Stack, url: str, requests: Requests, clients: int, seconds: int) -> Result:
+    """Loads one URL of the stack. Raises ``RuntimeError`` if a single request was refused or got no answer."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        literals = ", ".join(json.dumps(body) for body in bodies)  # a JSON string without \u or \/ is one of Lua's
-        script.write(
-            f'method, headers, bodies = "{method}", {{["Content-Type"] = "{kind}"}}, {{{literals}}}\n{_SCRIPT}'
-        )
+        script.write(requests.script())
         script.flush()
         before = stack.cpu_seconds()
         output = subprocess.run(
-            ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", script.name, stack.url],
+            ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", script.name, url],
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         after, memory = stack.cpu_seconds(), stack.memory_mib()
     seen = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT ")).removeprefix("RESULT "))
     if seen["refused"] or seen["broken"] or not seen["requests"]:
-        raise RuntimeError(f"not every request got a certificate: {seen}; see {stack.state}")
+        raise RuntimeError(f"not every request was answered with success: {seen}; one more: {_ask_once(url, requests)}")
     count = seen["requests"]
     return Result(
         rate=count / (seen["microseconds"] / 1e6),
@@ -88,3 +104,22 @@ def run(stack: Stack, requests: list[str], clients: int, seconds: int) -> Result
         cpu_us={role: (after[role] - before[role]) / count * 1e6 for role in after},
         memory_mib=memory,
     )
+
+
+def _ask_once(url: str, requests: Requests) -> str:
+    """Status and beginning of the answer to one request, for people who want to know what went wrong."""
+    parts = urlsplit(url)
+    address = f"{parts.hostname}:{parts.port}"
+    if parts.scheme == "https":
+        unverified = ssl._create_unverified_context()  # noqa: S323, SLF001 - as wrk, which checks nothing either
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(address, timeout=5, context=unverified)
+    else:
+        connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request(requests.method, parts.path, requests.bodies[0], {"Content-Type": requests.content_type})
+        answer = connection.getresponse()
+        return f"{answer.status} {answer.read(300).decode(errors='replace').strip()}"
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+    finally:
+        connection.close()

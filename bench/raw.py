@@ -1,5 +1,10 @@
-"""The limit: what one core can do of the bare cryptography that a certificate needs, by the library itself."""
+"""The limit: what one core can do of the bare cryptography that a certificate needs.
 
+By the library itself, which is what signerd calls; and by `openssl speed` beside it, which is the system's own
+OpenSSL: often an older one, so that the library may be faster than it.
+"""
+
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,19 +14,30 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from bench.results import Raw
 from signerd.key import signature_hash
 from signerd.signatures import is_signed_by
 
 _SECONDS = 0.3
+_OPENSSL_NAMES = {
+    "rsa2048": "rsa2048",
+    "rsa3072": "rsa3072",
+    "rsa4096": "rsa4096",
+    "p256": "ecdsap256",
+    "p384": "ecdsap384",
+    "ed25519": "ed25519",
+}
 
 
-def raw_microseconds(ca: Path, csr_pem: str) -> float:
-    """One signature by the CA's key and one check of the CSR's, in microseconds of one core."""
-    key = load_pem_private_key((ca / "plain.key.pem").read_bytes(), None)
+def measure(ca: Path, key: str, csr_pem: str, csr_key: str) -> Raw:
+    """One signature by the CA's key and one check of the CSR's, each for 0.3 s of CPU; and openssl's figures."""
+    signing_key = load_pem_private_key((ca / "plain.key.pem").read_bytes(), None)
     csr = x509.load_pem_x509_csr(csr_pem.encode())
     public, signature, signed = csr.public_key(), csr.signature, csr.tbs_certrequest_bytes
-    check = _microseconds(lambda: is_signed_by(public, signature, signed, csr.signature_hash_algorithm))
-    return check + _microseconds(_signing(key))
+    verify = _microseconds(lambda: is_signed_by(public, signature, signed, csr.signature_hash_algorithm))
+    openssl_sign, _ = _openssl_speed(key)
+    _, openssl_verify = _openssl_speed(csr_key)
+    return Raw(csr_key, _microseconds(_signing(signing_key)), verify, openssl_sign, openssl_verify)
 
 
 def _signing(key: object) -> Callable[[], object]:
@@ -42,3 +58,18 @@ def _microseconds(function: Callable[[], object]) -> float:
         function()
         count += 1
     return passed / count * 1e6
+
+
+def _openssl_speed(key: str) -> tuple[float | None, float | None]:
+    """Microseconds of a signature and of a check by `openssl speed`, one second each; None: it can't say."""
+    command = ["openssl", "speed", "-mr", "-seconds", "1", _OPENSSL_NAMES[key]]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None, None
+    # -mr, for machines: +F2:0:2048:signatures a second:checks a second, with F4 for ECDSA, F6 for EdDSA.
+    for line in done.stdout.splitlines():
+        if line.startswith(("+F2:", "+F4:", "+F6:")):
+            signatures, checks = line.split(":")[-2:]
+            return 1e6 / float(signatures), 1e6 / float(checks)
+    return None, None

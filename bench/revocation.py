@@ -15,12 +15,14 @@ import multiprocessing
 import os
 import selectors
 import socket
+import sqlite3
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from bench.ledger_million import build
 from protocol.messages import CrlRequest, HelloRequest, IssueRequest, RevokeRequest
@@ -73,11 +75,11 @@ def run(certificates: int, clients: int, seconds: float) -> Outcome:
         began = time.monotonic()
         reply = signer.admin().ask_revoke(RevokeRequest(reason="keyCompromise", issued_since=0))
         answered = time.monotonic()
-        _wait_until_published(signer)
+        wait_until_published(signer.ledger_path)
         published = time.monotonic()
         time.sleep(seconds)
         seen = _stop(load)
-        sizes = [len(signer.sign().ask_crl(CrlRequest(shard=shard)).crl) for shard in _shards(signer)]
+        sizes = [len(signer.sign().ask_crl(CrlRequest(shard=shard)).crl) for shard in shards(signer.ledger_path)]
     return Outcome(
         reply.revoked,
         answered - began,
@@ -92,8 +94,9 @@ def run(certificates: int, clients: int, seconds: float) -> Outcome:
     )
 
 
-def _shards(signer: Signer) -> range:
-    [(last,)] = signer.query("SELECT max(shard) FROM certificates")
+def shards(ledger: Path) -> range:
+    """The numbers of the shards that a ledger's certificates are in."""
+    [(last,)] = _query(ledger, "SELECT max(shard) FROM certificates")
     return range(last + 1)
 
 
@@ -103,13 +106,19 @@ WHERE NOT EXISTS (SELECT 1 FROM crls WHERE scope IN (shard, {ALL_SHARDS}) AND cr
 """  # noqa: S608 - a constant
 
 
-def _wait_until_published(signer: Signer) -> None:
-    """Until each revocation is followed by a CRL that covers it."""
-    until = time.monotonic() + 300
-    while signer.query(_UNPUBLISHED) != [(0,)]:
+def wait_until_published(ledger: Path, seconds: float = 300) -> None:
+    """Until each revocation is followed by a CRL that covers it. Raises ``RuntimeError`` if that takes longer."""
+    until = time.monotonic() + seconds
+    while _query(ledger, _UNPUBLISHED) != [(0,)]:
         if time.monotonic() > until:
-            raise RuntimeError("the CRLs are not signed after five minutes")
+            raise RuntimeError(f"the CRLs are not signed after {seconds:g} s")
         time.sleep(0.1)
+
+
+def _query(ledger: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a ledger, read beside its signer."""
+    with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
+        return db.execute(sql).fetchall()
 
 
 # --- load -----------------------------------------------------------------------------------------
