@@ -71,6 +71,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     lingers_until: float | None = None
 
     @property
+    def descriptor(self) -> int:
+        """The socket's, or -1 once it is closed."""
+        return -1 if self._fileno is None else self._fileno
+
+    @property
     def peer(self) -> str:
         return "unix" if self.addr[1] is None else self.addr[0]
 
@@ -107,6 +112,7 @@ class Dispatcher:
 
     def __init__(self, threads: int) -> None:
         self._queue: queue.SimpleQueue[Channel | None] = queue.SimpleQueue()
+        self._local = threading.local()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -115,8 +121,13 @@ class Dispatcher:
         """Called by waitress when a request of this channel can be served."""
         self._queue.put(channel)
 
+    def served_here(self) -> Channel:
+        """The connection that this thread serves."""
+        return self._local.channel  # type: ignore[no-any-return]
+
     def _serve(self) -> None:
         while (channel := self._queue.get()) is not None:
+            self._local.channel = channel
             try:
                 channel.service()
             except BaseException:

@@ -14,12 +14,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from frontend.connections import Channel, Dispatcher
 from frontend.edge import Edge
+from frontend.loop import Loop
 from protocol.daemon import BACKLOG
 from protocol.messages import CSR_BYTES_MAX
 
@@ -51,9 +51,6 @@ LIMITS = {
     "cleanup_interval": 2,
     # One request at a time per connection; the next is read when the answer is out.
     "channel_request_lookahead": 0,
-    # select() dies of a descriptor above 1,023.
-    "asyncore_use_poll": True,
-    "asyncore_loop_timeout": _TURN_SECONDS,
     # No Server header; no tracebacks; no line per client that goes away.
     "ident": None,
     "expose_tracebacks": False,
@@ -74,6 +71,12 @@ class _LimitsMixin:
     draining = False
     active_channels: dict[int, Any]
     accepting: bool
+    loop: Loop
+    task_dispatcher: Dispatcher
+
+    def pull_trigger(self) -> None:
+        """Called in a thread when it has something for the loop to do; waitress does not say for which connection."""
+        self.loop.look_at(self.task_dispatcher.served_here().descriptor)
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)  # type: ignore[misc]
@@ -127,17 +130,18 @@ class HttpServer:
         adjustments.connection_limit = connections_max + 50
         adjustments.send_bytes = _SEND_BYTES
         self._dispatcher = Dispatcher(threads)
-        self._map: dict[int, Any] = {}
+        self._loop = Loop()
         self._servers = [self._make_server(app, listener, adjustments) for app, listener in endpoints]
         for server in self._servers:
             server.connections_max = connections_max
+            server.loop = self._loop
         self._stopping = False
 
     def _make_server(self, app: Edge, listener: socket.socket, adjustments: Adjustments) -> Any:
         kind = _UnixServer if listener.family == socket.AF_UNIX else _TcpServer
         return kind(
             app,
-            map=self._map,
+            map=self._loop.channels,
             _sock=listener,
             dispatcher=self._dispatcher,
             adj=adjustments,
@@ -148,7 +152,7 @@ class HttpServer:
     def stop(self) -> None:
         """Makes ``run`` drain and return. Safe in a signal handler."""
         self._stopping = True
-        self._servers[0].pull_trigger()  # poll() is not interrupted by a signal that has a handler
+        self._loop.wake()  # poll() is not interrupted by a signal that has a handler
 
     def run(self, on_turn: Callable[[], None], *, take_waiting: bool) -> None:
         """Serves until ``stop``. Calls ``on_turn`` at least every second, as long as the loop turns at all.
@@ -156,14 +160,11 @@ class HttpServer:
         ``take_waiting``: on stop, serve what waits in the backlog too; not where a successor inherits it.
         """
         while not self._stopping:
-            self._turn()
+            self._loop.turn(_TURN_SECONDS)
             on_turn()
         self._drain(on_turn, take_waiting=take_waiting)
         if self._dispatcher.shutdown():
-            wasyncore.close_all(self._map)
-
-    def _turn(self, seconds: float = _TURN_SECONDS) -> None:
-        wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
+            self._loop.close()
 
     def _drain(self, on_turn: Callable[[], None], *, take_waiting: bool) -> None:
         for server in self._servers:
@@ -176,7 +177,7 @@ class HttpServer:
             if waited > DRAIN_SECONDS:
                 _logger.warning("%d requests are still under way after %d s", len(channels), DRAIN_SECONDS)
                 return
-            self._turn(_DRAIN_TURN_SECONDS)
+            self._loop.turn(_DRAIN_TURN_SECONDS, everyone=True)
             on_turn()
 
 
