@@ -16,7 +16,6 @@ from signerd.identity import Identity
 from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
 from signerd.ledger.backup import Backups
-from signerd.ledger.certificates import is_known
 from signerd.ledger.prune import prune
 from signerd.policy.policy import Policy, load_policy
 from signerd.revocation.service import Revocation
@@ -63,8 +62,9 @@ class Authority:
         self._policy_path = policy_path
         self.backups = Backups(ledger)
         self._prunes = True
-        self._shards = _ShardCounter(ledger)
+        self.frozen = ledger.state("frozen")  # why issuance is frozen, or None
         self.revocation = Revocation(ledger, self.key, self.new_serial)
+        self._shards = _ShardCounter(ledger, self.revocation.shard_begins)
         _refuse_anothers_intents(ledger, identity.certificate)
         ledger.append(now, Kind.START, {"certificate": self.chain[0]})
         self._put_in_force(load_policy(policy_path), now)
@@ -88,21 +88,18 @@ class Authority:
         self._put_in_force(policy, now)
         _log.info("policy %s is in force", policy.hash.hex()[:16])
 
-    @property
-    def frozen(self) -> str | None:
-        """Why issuance is frozen, or None."""
-        return self.ledger.state("frozen") or None
-
     def freeze(self, why: str, now: int) -> None:
         """Stops issuance, durably, until ``thaw``."""
         self.ledger.append(now, Kind.FREEZE, {"why": why})
         self.ledger.commit()
+        self.frozen = self.ledger.state("frozen")
         _log.warning("issuance is frozen: %s", why)
 
     def thaw(self, why: str, now: int) -> None:
         """Lets issuance go on."""
         self.ledger.append(now, Kind.THAW, {"why": why})
         self.ledger.commit()
+        self.frozen = None
         self.usage.thawed()
         _log.warning("issuance goes on: %s", why)
 
@@ -121,7 +118,7 @@ class Authority:
         for _ in range(_SERIAL_TRIES):
             serial = self._make_serial()
             octets = serial.to_bytes((serial.bit_length() + 7) // 8, "big")
-            if serial not in self._lately and not is_known(self.ledger, octets):
+            if serial not in self._lately and not self.ledger.has_certificate(octets):
                 self._lately.append(serial)
                 return serial
         raise Refused(ErrorCode.INTERNAL, "the operator's serial number generator repeats itself")
@@ -168,7 +165,8 @@ def _refuse_anothers_intents(ledger: Ledger, certificate: x509.Certificate) -> N
 class _ShardCounter:
     """Counts certificates into shards, in the order of issuance: a small CA has one, and old ones die out."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, on_new: Callable[[], None]) -> None:
+        self._on_new = on_new
         last = ledger.query("SELECT shard FROM certificates ORDER BY seq DESC LIMIT 1").fetchone()
         self._shard = 0 if last is None else int(last[0])
         (self._members,) = ledger.query(
@@ -180,5 +178,6 @@ class _ShardCounter:
     def take(self) -> int:
         if self._members >= CRL_SHARD_CERTIFICATES:
             self._shard, self._members = self._shard + 1, 0
+            self._on_new()
         self._members += 1
         return self._shard

@@ -242,7 +242,7 @@ class Server:
 
     def _commit_what_waits(self) -> None:
         with contextlib.suppress(Refused):  # the ledger has logged why, and says so to each request
-            self._authority.ledger.commit()
+            self._authority.ledger.settle()
 
     def _tick(self, moment: float) -> None:
         if moment >= self._next_watchdog:

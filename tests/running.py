@@ -29,6 +29,7 @@ import pytest
 
 from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
+from protocol.wire import unpack
 from tests.identities import DAY, PASSPHRASE, make_identity
 
 ROOT = Path(__file__).parents[1]
@@ -318,10 +319,19 @@ class Signer(Daemon):
     def certificates(self) -> int:
         """How many certificates are on the ledger with their signature. The last ones show up a moment later
         than their answers: a signature is made durable by the next commit."""
-        [(number,)] = self.query("SELECT count(*) FROM certificates WHERE issued IS NOT NULL")
-        return int(number)
+        signed = {unpack(body)["intent"] for (body,) in self.query("SELECT body FROM entries WHERE kind = 'issued'")}
+        return len(signed & self.intents().keys())
 
     def recorded(self) -> int:
         """How many certificates the ledger knows: signed, or about to be."""
+        return len(self.intents())
+
+    def indexed(self) -> int:
+        """How many certificates search and revocation find. The last ones show up a moment later."""
         [(number,)] = self.query("SELECT count(*) FROM certificates")
         return int(number)
+
+    def intents(self) -> dict[int, dict[str, Any]]:
+        """What the ledger says of each certificate that it knows, by the seq of the entry."""
+        entries = {seq: unpack(body) for seq, body in self.query("SELECT seq, body FROM entries WHERE kind = 'intent'")}
+        return {seq: body for seq, body in entries.items() if body["what"] == "certificate"}

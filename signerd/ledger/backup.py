@@ -77,7 +77,7 @@ class Backups:
         self.close()
         _check_space(self._ledger.path)
         self._ledger.append(now, Kind.BACKUP, record)
-        self._ledger.commit()  # what the snapshot's own connection is to see
+        self._ledger.settle()  # what the snapshot's own connection is to see
         self._snapshot = _Snapshot(self._ledger.path, asker)
         return self._snapshot
 

@@ -61,12 +61,6 @@ def find(ledger: Ledger, serial: bytes, now: int) -> Record | None:
     return None if row is None else record_of(ledger, row, now)
 
 
-def is_known(ledger: Ledger, serial: bytes) -> bool:
-    """Whether a certificate with this serial number was ever recorded."""
-    sql = "SELECT 1 FROM certificates WHERE serial = ?1 UNION ALL SELECT 1 FROM pruned WHERE serial = ?1"
-    return ledger.query(sql, serial).fetchone() is not None
-
-
 def _pruned(ledger: Ledger, serial: bytes) -> tuple[Any, ...] | None:
     """What the index still has of a pruned certificate, and the rest from its entry, as a row of ``COLUMNS``."""
     sql = "SELECT seq, issued, revoked_at, reason FROM pruned WHERE serial = ?"

@@ -1,8 +1,14 @@
-"""Tables for search, derived from the entries: every row follows from ``apply``, live and on a rebuild."""
+"""Tables for search, derived from the entries: every row follows from ``apply``, live and on a rebuild.
 
+The index may lag behind the entries, for what is recorded is the entries: rows that are written many at a time
+cost a third. ``indexed_until`` tells how far it has got, and whoever opens a ledger brings it up to date.
+"""
+
+import collections
 import json
 import sqlite3
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from signerd.ledger.chain import Kind
 
@@ -69,6 +75,10 @@ CREATE TABLE IF NOT EXISTS state (
   value TEXT NOT NULL,
   seq INTEGER NOT NULL              -- of the entry that it follows from
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress (
+  row INTEGER PRIMARY KEY CHECK (row = 1),
+  seq INTEGER NOT NULL              -- of the last entry that the index knows
+) STRICT;
 CREATE INDEX IF NOT EXISTS certificates_pending ON certificates (seq) WHERE issued IS NULL;
 CREATE INDEX IF NOT EXISTS certificates_revoked ON certificates (shard, seq) WHERE revoked_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS certificates_listed ON certificates (not_after) WHERE revoked_at IS NOT NULL;
@@ -83,11 +93,49 @@ CREATE INDEX IF NOT EXISTS entries_start ON entries (seq) WHERE kind = 'start';
 """
 
 
-def apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: dict[str, Any]) -> None:
-    """Brings the tables up to date with one entry, inside the transaction that records it."""
+class Fact(NamedTuple):
+    """An entry with its body decoded."""
+
+    seq: int
+    time: int
+    kind: str
+    body: Mapping[str, Any]
+
+
+def is_certificate(fact: Fact) -> bool:
+    """Whether it is the intent to sign a certificate."""
+    return fact.kind == Kind.INTENT and bool(fact.body["what"] == "certificate")
+
+
+def indexed_until(db: sqlite3.Connection) -> int:
+    """The seq of the last entry that the index knows."""
+    row = db.execute("SELECT seq FROM progress").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def apply(db: sqlite3.Connection, facts: Iterable[Fact]) -> None:
+    """Brings the tables up to date with these entries, which follow those that it knows, inside a transaction.
+
+    Certificates that follow each other are written together, with their signatures where these follow too.
+    """
+    certificates: dict[int, dict[str, Any]] = {}
+    seq = 0
+    for fact in facts:
+        seq = fact.seq
+        if is_certificate(fact):
+            certificates[seq] = {**fact.body, "seq": seq, "time": fact.time, "issued": None}
+        elif fact.kind == Kind.ISSUED and fact.body["intent"] in certificates:
+            certificates[fact.body["intent"]]["issued"] = seq
+        else:
+            _apply_certificates(db, certificates)
+            certificates.clear()
+            _apply(db, *fact)
+    _apply_certificates(db, certificates)
+    db.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (seq,))
+
+
+def _apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: Mapping[str, Any]) -> None:
     match kind:
-        case Kind.INTENT if body["what"] == "certificate":
-            _apply_certificate(db, seq, time, body)
         case Kind.INTENT:
             db.execute("INSERT INTO pending VALUES (?)", (seq,))
             if "scope" in body:
@@ -118,23 +166,36 @@ def _number(column: str, where: str = "") -> str:
 
 _INSERT_CERTIFICATE = f"""
 INSERT INTO certificates (
-  seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, idempotency_key,
+  seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, idempotency_key, issued,
   of_all, of_client, of_profile)
-VALUES (:seq, :time, :serial, :client, :profile, :subject, :shard, :not_before, :not_after, :idempotency_key,
+VALUES (:seq, :time, :serial, :client, :profile, :subject, :shard, :not_before, :not_after, :idempotency_key, :issued,
   {_number("of_all")}, {_number("of_client", "WHERE client = :client")},
   {_number("of_profile", "WHERE profile = :profile")})
 """  # noqa: S608 - of this file's words
+_INSERT_EXPIRIES = """
+INSERT INTO expiries VALUES (?, ?) ON CONFLICT DO UPDATE SET certificates = certificates + excluded.certificates
+"""
 
 
-def _apply_certificate(db: sqlite3.Connection, seq: int, time: int, body: dict[str, Any]) -> None:
-    if db.execute("SELECT 1 FROM pruned WHERE serial = ?", (body["serial"],)).fetchone() is not None:
+def any_known(
+    db: sqlite3.Connection, serials: Collection[bytes], tables: Iterable[str] = ("certificates", "pruned")
+) -> bool:
+    """Whether a certificate that is indexed, or was and is pruned, has one of these serial numbers."""
+    places = ", ".join("?" * len(serials))
+    sql = "SELECT 1 FROM {} WHERE serial IN ({})"
+    return any(db.execute(sql.format(table, places), [*serials]).fetchone() for table in tables)
+
+
+def _apply_certificates(db: sqlite3.Connection, certificates: Mapping[int, Mapping[str, Any]]) -> None:
+    if not certificates:
+        return
+    rows = certificates.values()
+    if any_known(db, [row["serial"] for row in rows], ["pruned"]):  # of the others the table itself takes care
         raise sqlite3.IntegrityError("a pruned certificate has the serial number")
-    db.execute(_INSERT_CERTIFICATE, {**body, "seq": seq, "time": time})
-    db.executemany("INSERT INTO names VALUES (?, ?)", [(name, seq) for name in body["names"]])
-    db.execute(
-        "INSERT INTO expiries VALUES (? / 3600, 1) ON CONFLICT DO UPDATE SET certificates = certificates + 1",
-        (body["not_after"],),
-    )
+    db.executemany(_INSERT_CERTIFICATE, rows)
+    db.executemany("INSERT INTO names VALUES (?, ?)", [(name, row["seq"]) for row in rows for name in row["names"]])
+    hours = collections.Counter(row["not_after"] // 3600 for row in rows)
+    db.executemany(_INSERT_EXPIRIES, hours.items())
 
 
 def _apply_signature(db: sqlite3.Connection, seq: int, intent: int) -> None:
@@ -144,7 +205,7 @@ def _apply_signature(db: sqlite3.Connection, seq: int, intent: int) -> None:
         db.execute("UPDATE crls SET issued = ? WHERE seq = ?", (seq, intent))
 
 
-def _apply_crl(db: sqlite3.Connection, seq: int, body: dict[str, Any]) -> None:
+def _apply_crl(db: sqlite3.Connection, seq: int, body: Mapping[str, Any]) -> None:
     db.execute(
         "INSERT INTO crls VALUES (?, ?, ?, ?, ?, NULL, 0) ON CONFLICT (scope) DO UPDATE SET seq = excluded.seq,"
         " number = excluded.number, this_update = excluded.this_update, next_update = excluded.next_update,"
@@ -153,7 +214,7 @@ def _apply_crl(db: sqlite3.Connection, seq: int, body: dict[str, Any]) -> None:
     )
 
 
-def _apply_revocation(db: sqlite3.Connection, seq: int, time: int, body: dict[str, Any]) -> None:
+def _apply_revocation(db: sqlite3.Connection, seq: int, time: int, body: Mapping[str, Any]) -> None:
     """Revokes or, without a reason, releases the certificates of an entry."""
     reason = body.get("reason")
     db.execute(

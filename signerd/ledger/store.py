@@ -4,6 +4,9 @@ The first failed write or fsync is final: from then on the ledger takes nothing 
 signs only what was committed, no signature leaves. Nothing is retried over a failure, because after a
 failed fsync the kernel may have dropped the pages that it could not write. A restart reads what the
 disk really holds and goes on from there.
+
+What is durable is the entries. The index follows them when it is read, when there is a moment for it, or when
+it has fallen behind by so much; and a start brings it up to date.
 """
 
 import contextlib
@@ -12,7 +15,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,15 @@ from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.wire import pack, unpack
 from signerd.ledger import index, schema
 from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
-from signerd.ledger.verify import Stretch, verify_stretch
+from signerd.ledger.index import Fact
+from signerd.ledger.verify import Stretch, apply_again, verify_stretch
 
 _log = logging.getLogger(__name__)
 
 _COMMITS_AVERAGED = 16
 _LITTLE_ROOM = 64 * 1024  # bytes: less than SQLite takes to open a file for writing
 LOG_BYTES = 16 * 1024 * 1024  # of the write-ahead log, between backups
+_BACKLOG = 1024  # entries, at which the index is brought up to date, which takes some 10 ms
 _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
 
 
@@ -37,6 +42,9 @@ class Ledger:
         self.path = path
         self.commit_seconds = 0.0  # what a commit takes, lately
         self._failure: str | None = None
+        self._unwritten: list[Entry] = []  # appended, and neither committed nor read yet
+        self._backlog: list[Fact] = []  # what the index does not know yet
+        self._serials: set[bytes] = set()  # of the certificates in there
         with contextlib.ExitStack() as undo:
             self._lock = _lock(path)
             undo.callback(os.close, self._lock)
@@ -46,6 +54,8 @@ class Ledger:
                 undo.callback(self._db.close)
                 _prepare(self._db, path)
                 self.head = self._checked_head()
+                self._catch_up()
+                self._db.execute("COMMIT")
             except schema.DAMAGE as error:
                 raise ConfigurationError(f"{path}: not a usable ledger: {error}{_if_full(path)}") from None
             undo.pop_all()
@@ -60,23 +70,75 @@ class Ledger:
         """
         if exact_time and (problem := self.problem(now)) is not None:
             raise Refused(ErrorCode.UNAVAILABLE, problem)
-        packed = pack(body)
-        entry = link(self.head, max(now, self.head.time), kind, packed)
-        with self._final_failure():
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", entry)
-            index.apply(self._db, entry.seq, entry.time, kind, body)
+        if self._failure is not None:
+            raise Refused(ErrorCode.UNAVAILABLE, self._failure)
+        entry = link(self.head, max(now, self.head.time), kind, pack(body))
+        self._unwritten.append(entry)
+        self._backlog.append(Fact(entry.seq, entry.time, kind, body))
         self.head = entry.head
         return entry.seq
 
     def commit(self) -> None:
         """Makes all that was appended durable: returns after the fsync."""
         with self._final_failure():
+            self._write()
+            if len(self._backlog) >= _BACKLOG:
+                self._index(_signed(self._backlog))
             if self._db.in_transaction:
                 before = time.perf_counter()
                 self._db.execute("COMMIT")
                 self.commit_seconds += (time.perf_counter() - before - self.commit_seconds) / _COMMITS_AVERAGED
+
+    def settle(self) -> None:
+        """The same, with the index brought up to date."""
+        with self._final_failure():
+            self._write()
+            self._index(len(self._backlog))
+        self.commit()
+
+    def _write(self) -> None:
+        if self._unwritten:
+            self._begin()
+            self._claim_serials()
+            self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", self._unwritten)
+            self._unwritten.clear()
+
+    def _claim_serials(self) -> None:
+        """Sees to it that no certificate before those that are about to be recorded had one of their serials."""
+        new = [
+            fact.body["serial"]
+            for fact in self._backlog[len(self._backlog) - len(self._unwritten) :]
+            if index.is_certificate(fact)
+        ]
+        before = len(self._serials)
+        self._serials.update(new)
+        if len(self._serials) < before + len(new) or (new and index.any_known(self._db, new)):
+            raise sqlite3.IntegrityError("another certificate has the serial number")
+
+    def _index(self, count: int) -> None:
+        """Has the index know so many entries of the backlog."""
+        if count:
+            self._begin()
+            index.apply(self._db, self._backlog[:count])
+            del self._backlog[:count]
+            self._serials = {fact.body["serial"] for fact in self._backlog if index.is_certificate(fact)}
+
+    def _begin(self) -> None:
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
+
+    def _catch_up(self) -> None:
+        """Has the index know what was recorded since. Raises ``sqlite3.Error``, ``ConfigurationError``."""
+        problem, indexed = None, index.indexed_until(self._db)
+        if indexed > self.head.seq:
+            problem = f"the index knows entry {indexed}, and the last is {self.head.seq}"
+        sql = "SELECT seq, time, kind, body, hash FROM entries WHERE seq > ? ORDER BY seq"
+        rows = self._db.execute(sql, (indexed,)).fetchall()
+        self._begin()
+        for row in rows:
+            problem = problem or apply_again(self._db, Entry(*row))
+        if problem is not None:
+            raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
 
     @contextlib.contextmanager
     def _final_failure(self) -> Iterator[None]:
@@ -87,9 +149,19 @@ class Ledger:
         except sqlite3.Error as error:
             self._failure = f"the ledger can't be written ({error}{_if_full(self.path)}); the signer needs a restart"
             _log.critical("%s", self._failure)
-            with contextlib.suppress(sqlite3.Error):
-                self._db.rollback()
+            self._go_back()
             raise Refused(ErrorCode.UNAVAILABLE, self._failure) from None
+
+    def _go_back(self) -> None:
+        """To what is durable. Reads, which go on, see the index of that, in a transaction that is never committed."""
+        self._unwritten.clear()
+        self._backlog.clear()
+        with contextlib.suppress(sqlite3.Error):
+            self._db.rollback()
+            try:
+                self._catch_up()
+            except (sqlite3.Error, ConfigurationError):
+                self._db.rollback()
 
     def problem(self, now: int) -> str | None:
         """Why nothing can be issued at ``now``: a failed write, or a clock behind the last entry; or None."""
@@ -105,7 +177,7 @@ class Ledger:
     def close(self) -> None:
         """Commits what is open and closes the file."""
         with contextlib.suppress(Refused):
-            self.commit()
+            self.settle()
         self._db.close()
         os.close(self._lock)
 
@@ -113,11 +185,24 @@ class Ledger:
 
     def query(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         """A read over the entries and the index tables; sees what was appended and not yet committed."""
+        self._show_all()
         return self._db.execute(sql, parameters)
 
     def query_named(self, sql: str, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
         """The same with named parameters."""
+        self._show_all()
         return self._db.execute(sql, parameters)
+
+    def _show_all(self) -> None:
+        """Writes what a read is to see; where that fails, the read sees what is durable."""
+        if self._backlog:
+            with contextlib.suppress(Refused), self._final_failure():
+                self._write()
+                self._index(len(self._backlog))
+
+    def has_certificate(self, serial: bytes) -> bool:
+        """Whether a certificate with this serial number was ever recorded, be it pruned since."""
+        return serial in self._serials or index.any_known(self._db, [serial])
 
     def entry(self, seq: int) -> Entry:
         """The entry ``seq``. Raises ``KeyError``."""
@@ -137,6 +222,7 @@ class Ledger:
 
     def verify_stretch(self, before: Head, limit: int) -> Stretch:
         """Checks up to ``limit`` entries after ``before``; see ``signerd.ledger.verify``."""
+        self._show_all()
         stretch = verify_stretch(self._db, before, limit)
         at_the_end = stretch.head.seq in {before.seq, self.head.seq}
         if at_the_end and stretch.head[::2] != self.head[::2]:
@@ -184,6 +270,14 @@ class Ledger:
                 raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
             before = Entry(*row).head
         return before
+
+
+def _signed(backlog: Sequence[Fact]) -> int:
+    """How many entries of a backlog there are before those certificates at its end that are about to be signed."""
+    count = len(backlog)
+    while count and index.is_certificate(backlog[count - 1]):
+        count -= 1
+    return count
 
 
 def _if_full(path: Path) -> str:

@@ -99,7 +99,7 @@ def _before_the_first(db: sqlite3.Connection) -> Iterator[str]:
 def apply_again(db: sqlite3.Connection, entry: Entry) -> str | None:
     """Has the index in ``db`` know an entry more, or says why that can't be."""
     try:
-        index.apply(db, entry.seq, entry.time, entry.kind, unpack(entry.body))
+        index.apply(db, [index.Fact(entry.seq, entry.time, entry.kind, unpack(entry.body))])
     except WireError as error:
         return f"entry {entry.seq} can't be read: {error}"
     except sqlite3.IntegrityError as error:
@@ -153,6 +153,7 @@ class LedgerFile:
             self.close()
             raise
         self._last = GENESIS
+        self._indexed = 0 if self._problem else index.indexed_until(self._db)
 
     def close(self) -> None:
         """Lets go of it."""
@@ -166,19 +167,26 @@ class LedgerFile:
         found = list(_before_the_first(self._db)) if self._last == GENESIS else []
         try:
             for entry, problem, last in read_entries(self._db, self._last, limit):
+                if self._last.seq == self._indexed:
+                    found += self._compare()
                 self._last = last
                 if problem := problem or apply_again(self._anew, entry):
                     found.append(problem)
             if self._last.seq == self.entries:
-                found += self._compare()
+                found += self._end()
         except schema.DAMAGE as error:
             found.append(f"the file can't be read on after entry {self._last.seq}: {error}")
         return Stretch(self._last, _bounded(found))
 
-    def _compare(self) -> Iterator[str]:
+    def _end(self) -> Iterator[str]:
+        if self._indexed >= self.entries:
+            yield from self._compare()
         for (verdict,) in self._db.execute(f"PRAGMA integrity_check({_PROBLEMS_MAX})"):
             if verdict != "ok":
                 yield f"the file is damaged: {verdict}"
+
+    def _compare(self) -> Iterator[str]:
+        """Where the index is not what the entries up to the last that it knows make of it."""
         for table, key in schema.index_tables().items():
             in_order = f"SELECT * FROM {table} ORDER BY {', '.join(key)}"  # noqa: S608 - names of the schema
             rows, anew = self._db.execute(in_order), self._anew.execute(in_order)

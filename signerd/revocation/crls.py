@@ -40,7 +40,7 @@ class Crls:
         self._key = key
         self._kept: collections.OrderedDict[int, bytes] = collections.OrderedDict()  # by the seq of the intent
         self._obstacle: str | None = None
-        self._nothing_due: tuple[int, range] | None = None  # when it looked last, and at which shards
+        self._looked_at: int | None = None
 
     def put_in_force(self, issuer: Issuer, lifetime: int) -> None:
         """From now on CRLs are by ``issuer``, and for ``lifetime`` seconds; they are renewed at half of it."""
@@ -50,15 +50,15 @@ class Crls:
 
     def look_again(self) -> None:
         """Something has changed: a CRL may be due at once."""
-        self._nothing_due = None
+        self._looked_at = None
 
     def sign_due(self, now: int) -> bool:
-        """Signs at most one CRL, and says whether it did: there may be more. Looks once in a second, unless a
-        new shard has begun, or it is told to ``look_again``. Raises ``Refused`` if the ledger can't be written."""
-        there_are = shard_range(self._ledger)
-        if (now, there_are) == self._nothing_due:
+        """Signs at most one CRL, and says whether it did: there may be more. Looks once in a second, unless it is
+        told to ``look_again``. Raises ``Refused`` if the ledger can't be written."""
+        if now == self._looked_at:
             return False
-        self._nothing_due = now, there_are  # also where it fails: once a second is often enough
+        self._looked_at = now  # also where it fails: once a second is often enough
+        there_are = shard_range(self._ledger)
         signed = signed_crls(self._ledger)
         scope = self._next_due(signed, there_are, now)
         if scope is None:

@@ -69,6 +69,10 @@ class Revocation:
         """The answer to an OCSP request, whatever that is."""
         return self._responder.answer(request, now)
 
+    def shard_begins(self) -> None:
+        """A certificate is about to be the first of its shard, whose CRL may be due at once."""
+        self._crls.look_again()
+
     # --- what is to be done ---------------------------------------------------------------------
 
     def work(self, now: int) -> bool:

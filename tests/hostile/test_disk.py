@@ -155,7 +155,7 @@ def test_a_checkpoint_of_the_log_that_fails_loses_nothing() -> None:
         received: list[bytes] = []
         options = ("-P", str(signer.ledger_path), "-e", f"trace={DISK_CALLS}")
         with Trace(signer, *options, "-e", "inject=fsync,fdatasync:error=EIO") as trace:
-            for _ in range(30):
+            for _ in range(120):
                 received += [answer for answer in ask_at_once(signer, 16) if isinstance(answer, bytes)]
                 if any("(INJECTED)" in line for line in trace.lines):
                     break

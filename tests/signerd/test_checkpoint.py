@@ -46,6 +46,7 @@ def cut(path: Path, entries: int) -> None:
         for table in ("certificates", "names", "pending", "crls", "state", "base_urls"):
             db.execute(f"DELETE FROM {table} WHERE seq > ?", (last - entries,))  # noqa: S608
         db.execute("UPDATE certificates SET issued = NULL WHERE issued > ?", (last - entries,))
+        db.execute("UPDATE progress SET seq = ?", (last - entries,))
         db.execute("DELETE FROM expiries")
         db.execute("INSERT INTO expiries SELECT not_after / 3600, count(*) FROM certificates GROUP BY 1")
 

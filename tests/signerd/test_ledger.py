@@ -379,8 +379,9 @@ def test_a_second_certificate_with_the_same_serial_number_is_refused_by_the_ledg
     with ledger_at(path) as ledger:
         ledger.append(NOW, Kind.INTENT, body)
         ledger.commit()
-        with pytest.raises(Refused, match=r"UNIQUE constraint failed: certificates\.serial"):
-            ledger.append(NOW, Kind.INTENT, body)
+        ledger.append(NOW, Kind.INTENT, body)
+        with pytest.raises(Refused, match="another certificate has the serial number"):
+            ledger.commit()
         with pytest.raises(Refused):  # a generator that repeats itself is broken: nothing more is recorded
             ledger.append(NOW, Kind.THAW, {"why": ""})
     assert len(rows(path)) == 1

@@ -168,7 +168,7 @@ def test_a_ledger_that_is_all_pruned_goes_on(local: LocalAuthority) -> None:
 
 def test_a_ledger_that_takes_no_more_entries_is_not_pruned_and_serves_on(local: LocalAuthority) -> None:
     issue(local, "a", lifetime=120)
-    local.ledger.commit()
+    local.ledger.settle()
     local.ledger.query("PRAGMA query_only = ON")
     with contextlib.suppress(Refused):
         local.authority.freeze("", local.now)
@@ -198,9 +198,9 @@ def test_the_running_signer_prunes_by_itself_and_goes_on_issuing(tmp_path: Path)
     signer = Signer()
     shutil.copy(old.ledger_path, signer.ledger_path)
     with signer:
-        eventually(lambda: signer.recorded() == 0, "an empty index")
+        eventually(lambda: signer.indexed() == 0, "an empty index")
         signer.sign().ask_issue(IssueRequest(csr=csr_for(dns("a.example.net")), client="web1"))
-        assert signer.recorded() == 1
+        eventually(lambda: signer.indexed() == 1, "the new one")
         assert signer.stop() == 0
         assert problems_of(signer.ledger_path) == []
         signer.start()

@@ -172,6 +172,7 @@ def test_a_ledger_that_takes_nothing_more_revokes_nothing_and_goes_on_answering(
     one, other = issue(at, 2)
     revoke(at, one)
     publish(at)
+    at.ledger.settle()
     at.ledger.query("PRAGMA query_only = ON")
     with pytest.raises(Refused) as caught:
         revoke(at, other)

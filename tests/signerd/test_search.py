@@ -205,7 +205,7 @@ def test_what_is_revoked_stays_so_when_it_has_expired(local: LocalAuthority) -> 
 
 def test_a_certificate_without_its_signature_is_pending(local: LocalAuthority) -> None:
     issue(local, "a")
-    local.ledger.commit()
+    local.ledger.settle()
     with contextlib.closing(sqlite3.connect(local.ledger_path, isolation_level=None)) as db:
         db.execute("UPDATE certificates SET issued = NULL")
     assert names(local, state="pending") == ["a"]
