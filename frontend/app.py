@@ -1,13 +1,14 @@
-"""The Bottle app: one table of routes."""
+"""The app: one table of routes."""
 
-import functools
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import bottle
 
 from frontend import revocation, views
+from frontend.answers import Answer
+from frontend.http_request import Environ
 from frontend.problems import HttpRefused
 from frontend.views import Services
 
@@ -18,7 +19,7 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    view: Callable[..., bytes]
+    view: Callable[..., Answer]
 
     @property
     def name(self) -> str:
@@ -45,25 +46,34 @@ ROUTES = (
 METRICS_ROUTES = tuple(route for route in ROUTES if route.view is views.get_metrics)
 
 
-class _Bottle(bottle.Bottle):  # type: ignore[misc] # bottle publishes no types
-    """Leaves every refusal to whoever called it, in place of Bottle's own error pages."""
+class App:
+    """The routes, found by Bottle's router. Nothing else of Bottle's is in the way of a request: what a view needs it
+    is given, and what it answers it returns."""
 
-    def default_error_handler(self, error: bottle.HTTPError) -> NoReturn:
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            methods = set(error.headers["Allow"].split(","))
-            allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
-            detail = f"this path knows {allowed} alone"
-            raise HttpRefused(HTTPStatus.METHOD_NOT_ALLOWED, detail, ("Allow", allowed))
-        raise HttpRefused(
-            HTTPStatus.NOT_FOUND, "there is nothing at this path (a client id is 1 to 128 letters and digits)"
-        )
+    def __init__(self, services: Services, routes: Iterable[Route]) -> None:
+        self._services = services
+        self._router = bottle.Router()
+        for route in routes:
+            self._router.add(route.path, route.method, route)
+
+    def find(self, environ: Environ) -> tuple[Route, dict[str, str]]:
+        """The route, and what it found in the path. Raises ``HttpRefused``: 404, 405."""
+        try:
+            return self._router.match(environ)  # type: ignore[no-any-return]
+        except bottle.HTTPError as error:
+            raise _refused(error) from None
+
+    def call(self, route: Route, environ: Environ, arguments: dict[str, str]) -> Answer:
+        """What the view answers. Raises ``Refused``, and whatever else a view raises."""
+        return route.view(self._services, environ, **arguments)
 
 
-def make_app(services: Services, routes: Iterable[Route]) -> bottle.Bottle:
-    """The app that serves ``routes``. It raises ``Refused``, and whatever else a view raises."""
-    app = _Bottle()
-    app.catchall = False
-    for route in routes:
-        view = functools.partial(route.view, services)
-        app.route(route.path, route.method, view, name=route.name, skip=True)  # skip: no plugins
-    return app
+def _refused(error: bottle.HTTPError) -> HttpRefused:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = set(error.headers["Allow"].split(","))
+        allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+        detail = f"this path knows {allowed} alone"
+        return HttpRefused(HTTPStatus.METHOD_NOT_ALLOWED, detail, ("Allow", allowed))
+    return HttpRefused(
+        HTTPStatus.NOT_FOUND, "there is nothing at this path (a client id is 1 to 128 letters and digits)"
+    )

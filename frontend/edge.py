@@ -1,4 +1,4 @@
-"""What surrounds the Bottle app in every request: the raw path in, problems out, one log line, one count."""
+"""What surrounds a view in every request: the raw path in, problems out, one log line, one count."""
 
 import logging
 import re
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import bottle
-
 from frontend import http_request
+from frontend.answers import Answer
+from frontend.app import App, Route
 from frontend.metrics import OTHER_ROUTE, Board
-from frontend.problems import HttpRefused, Problem, problem
+from frontend.problems import HttpRefused, problem
 from frontend.settings import TRUST_UNIX_PEER
 from protocol.errors import ErrorCode, Refused
 from protocol.pem import PrivateKeyFound
@@ -32,7 +32,7 @@ _PRIVATE_KEY_SENT = (
 class Edge:
     """The WSGI application. Never raises, and never tells the client more than a problem does."""
 
-    def __init__(self, app: bottle.Bottle, board: Board, worker: int, trusted_proxy: str | None) -> None:
+    def __init__(self, app: App, board: Board, worker: int, trusted_proxy: str | None) -> None:
         self._app = app
         self._board = board
         self._worker = worker
@@ -41,38 +41,38 @@ class Edge:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         started = time.perf_counter()
         code = ""
+        route: Route | None = None
+        arguments: dict[str, str] = {}
         try:
-            # Bottle's router sees the raw path: it would match one that was decoded.
+            # The router sees the raw path: it would match one that was decoded.
             environ["PATH_INFO"] = http_request.raw_path(environ)
-            body: list[bytes] = self._app.wsgi(environ, start_response)
-            status: int = bottle.response.status_code
+            route, arguments = self._app.find(environ)
+            answer = self._app.call(route, environ, arguments)
         except Exception as error:
-            refused = self._understand(error, environ)
+            refused = self._understand(error, arguments)
             code = f" {refused.code}"
             answer = problem(refused)
-            start_response(answer.status_line, answer.headers)
-            status, body = answer.status, [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+        start_response(answer.status_line, answer.headers)
         seconds = time.perf_counter() - started
-        route = environ.get("bottle.route")
-        self._board.count(self._worker, route.name if route else OTHER_ROUTE, status, seconds)
+        self._board.count(self._worker, route.name if route else OTHER_ROUTE, answer.status, seconds)
         if _access.isEnabledFor(logging.INFO):
             _access.info(
-                f"{environ['REQUEST_METHOD']} {_loggable(environ['REQUEST_URI'])} {status}"
+                f"{environ['REQUEST_METHOD']} {_loggable(environ['REQUEST_URI'])} {answer.status}"
                 f" {seconds * 1000:.1f} ms {self._client_address(environ)}{code}"
             )
-        return body
+        return [] if environ["REQUEST_METHOD"] == "HEAD" or not answer.body else [answer.body]
 
-    def _understand(self, error: Exception, environ: dict[str, Any]) -> Refused:
+    def _understand(self, error: Exception, arguments: dict[str, str]) -> Refused:
         if isinstance(error, Refused):
             return error
         if isinstance(error, PrivateKeyFound):
-            client = environ["route.url_args"]["client"]
+            client = arguments["client"]
             _logger.warning("client %s sent a private key along with its CSR; it was told so", client)
             return Refused(ErrorCode.BAD_CSR, _PRIVATE_KEY_SENT)
         _logger.error("unexpected failure", exc_info=error)
         return Refused(ErrorCode.INTERNAL, "something failed on the server; its log says what")
 
-    def refuse_unread(self, status: int, address: str) -> Problem:
+    def refuse_unread(self, status: int, address: str) -> Answer:
         """The answer to what could not be read as HTTP, or is too large to be read: logged and counted."""
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             refused = http_request.too_large()

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from frontend.answers import Answer, Header, answer
 from protocol.errors import ErrorCode, Refused
 
 CONTENT_TYPE = "application/problem+json"
-Header = tuple[str, str]
 
 
 class _Row(NamedTuple):
@@ -51,16 +51,7 @@ class HttpRefused(Refused):
         self.headers = headers
 
 
-class Problem(NamedTuple):
-    """An answer: its status as a number and as HTTP writes it, headers, and the JSON body."""
-
-    status: int
-    status_line: str
-    headers: list[Header]
-    body: bytes
-
-
-def problem(refused: Refused) -> Problem:
+def problem(refused: Refused) -> Answer:
     """The answer that tells of ``refused``."""
     headers: list[Header] = []
     if isinstance(refused, HttpRefused):
@@ -74,5 +65,4 @@ def problem(refused: Refused) -> Problem:
     body = msgspec.json.encode(
         {"type": type_, "title": title, "status": status, "detail": refused.detail, "code": str(refused.code)}
     )
-    headers += [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    return Problem(status, f"{status} {HTTPStatus(status).phrase}", headers, body)
+    return answer(CONTENT_TYPE, body, *headers, status=status)

@@ -9,14 +9,14 @@ import binascii
 import hashlib
 import re
 from email.utils import formatdate
-from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
-import bottle
 import msgspec
 
 from frontend import http_request
-from frontend.views import JSON, PEM, Services, answer
+from frontend.answers import Answer, answer, not_modified
+from frontend.http_request import Environ
+from frontend.views import JSON, PEM, Services
 from protocol import pem
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import OCSP_BYTES_MAX, CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
@@ -30,31 +30,31 @@ _CACHED_SECONDS_MAX = 60
 _SERIAL = re.compile("(?!00)([0-9a-f]{2}){1,20}")
 
 
-def get_crl(services: Services, shard: str) -> bytes:
+def get_crl(services: Services, environ: Environ, shard: str) -> Answer:
     if (number := int(shard)) > SHARD_MAX:
         raise Refused(ErrorCode.NOT_FOUND, "there is no such CRL")
     reply = services.signer.ask_crl(CrlRequest(shard=number))
-    return _cacheable(services, CRL, reply.crl, reply.this_update, reply.next_update)
+    return _cacheable(services, environ, CRL, reply.crl, (reply.this_update, reply.next_update))
 
 
-def get_all_crls(services: Services) -> bytes:
+def get_all_crls(services: Services, environ: Environ) -> Answer:
     """Every CRL that is current, and one that covers the CA's own certificate: a file for those who look up a
     whole chain (nginx's ssl_crl, curl's --crlfile)."""
     replies = [services.signer.ask_crl(CrlRequest(shard=None))]
     while (following := replies[-1].following) is not None:
         replies.append(services.signer.ask_crl(CrlRequest(shard=following)))
     text = "".join(pem.encode(crl, pem.CRL_LABEL) for crl in dict.fromkeys(reply.crl for reply in replies))
-    this_update, next_update = max(one.this_update for one in replies), min(one.next_update for one in replies)
-    return _cacheable(services, PEM, text.encode(), this_update, next_update)
+    validity = max(one.this_update for one in replies), min(one.next_update for one in replies)
+    return _cacheable(services, environ, PEM, text.encode(), validity)
 
 
-def post_ocsp(services: Services) -> bytes:
-    body = http_request.read_body(bottle.request.environ, (OCSP_REQUEST,))
+def post_ocsp(services: Services, environ: Environ) -> Answer:
+    body = http_request.read_body(environ, (OCSP_REQUEST,))
     # RFC 9110, 9.3.3: an answer to POST is cached only if it says so; RFC 5019 uses GET where caching is wanted.
     return answer(OCSP_RESPONSE, _ask_ocsp(services, body).response)
 
 
-def get_ocsp(services: Services, request: str) -> bytes:
+def get_ocsp(services: Services, environ: Environ, request: str) -> Answer:
     """RFC 6960, appendix A.1: the path ends in the base64 of the request, some of it as %2B, %2F and %3D."""
     try:
         der = base64.b64decode(unquote_to_bytes(request), validate=True)
@@ -63,7 +63,7 @@ def get_ocsp(services: Services, request: str) -> bytes:
     reply = _ask_ocsp(services, der)
     if reply.this_update is None or reply.next_update is None:
         return answer(OCSP_RESPONSE, reply.response)
-    return _cacheable(services, OCSP_RESPONSE, reply.response, reply.this_update, reply.next_update)
+    return _cacheable(services, environ, OCSP_RESPONSE, reply.response, (reply.this_update, reply.next_update))
 
 
 def _ask_ocsp(services: Services, request: bytes) -> OcspReply:
@@ -72,23 +72,23 @@ def _ask_ocsp(services: Services, request: bytes) -> OcspReply:
     return services.signer.ask_ocsp(OcspRequest(request=request))
 
 
-def _cacheable(services: Services, content_type: str, body: bytes, this_update: int, next_update: int) -> bytes:
-    """The body with the headers of RFC 5019, 6.2; a 304 without it for a client that has it already."""
+def _cacheable(
+    services: Services, environ: Environ, content_type: str, body: bytes, validity: tuple[int, int]
+) -> Answer:
+    """The body with the headers of RFC 5019, 6.2; a 304 without it for a client that has it already.
+    ``validity``: thisUpdate and nextUpdate."""
+    this_update, next_update = validity
     remaining = int(next_update - services.now())
     if remaining <= 0:
         return answer(content_type, body)
+    cache_control = f"max-age={min(remaining, _CACHED_SECONDS_MAX)}, public, no-transform, must-revalidate"
+    expires = ("Expires", formatdate(next_update, usegmt=True))
     entity_tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    answer(content_type, b"")
-    headers = bottle.response
-    headers["Cache-Control"] = f"max-age={min(remaining, _CACHED_SECONDS_MAX)}, public, no-transform, must-revalidate"
-    headers["Last-Modified"] = formatdate(this_update, usegmt=True)
-    headers["Expires"] = formatdate(next_update, usegmt=True)
-    headers["ETag"] = entity_tag
-    known = bottle.request.environ.get("HTTP_IF_NONE_MATCH", "")
+    known = environ.get("HTTP_IF_NONE_MATCH", "")
     if entity_tag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
-        headers.status = HTTPStatus.NOT_MODIFIED.value
-        return b""
-    return body
+        return not_modified(("Cache-Control", cache_control), expires, ("ETag", entity_tag))
+    last_modified = ("Last-Modified", formatdate(this_update, usegmt=True))
+    return answer(content_type, body, last_modified, expires, ("ETag", entity_tag), cache_control=cache_control)
 
 
 class _Revocation(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,8 +97,8 @@ class _Revocation(msgspec.Struct, forbid_unknown_fields=True):
     signature: str
 
 
-def post_revoke(services: Services) -> bytes:
-    body = http_request.read_body(bottle.request.environ, (JSON, "application/x-www-form-urlencoded", "text/plain", ""))
+def post_revoke(services: Services, environ: Environ) -> Answer:
+    body = http_request.read_body(environ, (JSON, "application/x-www-form-urlencoded", "text/plain", ""))
     try:
         wish = msgspec.json.decode(body, type=_Revocation)
     except (msgspec.DecodeError, UnicodeError) as error:

@@ -20,7 +20,7 @@ from types import FrameType
 
 import click
 
-from frontend.app import METRICS_ROUTES, ROUTES, Route, make_app
+from frontend.app import METRICS_ROUTES, ROUTES, App, Route
 from frontend.edge import Edge
 from frontend.hook_loader import load_hooks
 from frontend.http_server import HttpServer
@@ -138,7 +138,7 @@ class Worker:
         ]
 
     def _edge(self, services: Services, routes: tuple[Route, ...]) -> Edge:
-        return Edge(make_app(services, routes), self._board, self._number, self._settings.trusted_proxy)
+        return Edge(App(services, routes), self._board, self._number, self._settings.trusted_proxy)
 
 
 def _run(settings: FrontendSettings, log: LogHandler) -> int:

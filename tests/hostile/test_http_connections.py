@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from frontend import connections, http_server
-from frontend.app import ROUTES, make_app
+from frontend.app import ROUTES, App
 from frontend.edge import Edge
 from frontend.http_server import CONNECTIONS_MAX, HttpServer
 from frontend.metrics import Board
@@ -99,7 +99,7 @@ def impatient(signer: SignerStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
     services = Services(client, client, None, board, CaChain(client))
     listener = socket.create_server(("127.0.0.1", 0))
     where = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = HttpServer([(Edge(make_app(services, ROUTES), board, 0, None), listener)], threads=2)
+    server = HttpServer([(Edge(App(services, ROUTES), board, 0, None), listener)], threads=2)
     thread = threading.Thread(target=server.run, args=(lambda: None,), kwargs={"take_waiting": True})
     thread.start()
     yield where
