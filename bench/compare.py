@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from bench.load import run
+from bench.load import NoAnswerError, run
 from bench.nginx import behind_nginx, make_tls_certificate
-from bench.results import Run
+from bench.results import Result, Run
 from bench.stacks import Stack, cfssl, ours
 
 OURS = "signerd"
@@ -25,6 +25,7 @@ NO_FSYNC, SLOW_FSYNC = "without fsync", "fsync + 3 ms"
 Contender = Callable[[], AbstractContextManager[Stack]]
 Tell = Callable[[str], None]
 
+_TRIES = 3
 _LIBRARIES = (Path("/usr/lib"), Path("/usr/lib64"))
 
 
@@ -55,7 +56,7 @@ def play(match: Match, plan: Plan, tell: Tell) -> Iterator[Run]:
         for name, start in match.contenders.items():
             try:
                 stack = running.enter_context(start())
-                run(stack, match.csr_pems, 8, 1)  # warm
+                _load(stack, match, 8, 1, tell)  # warm
             except RuntimeError as error:
                 if not name.startswith("cfssl"):
                     raise
@@ -65,7 +66,7 @@ def play(match: Match, plan: Plan, tell: Tell) -> Iterator[Run]:
         for number in range(1, plan.rounds + 1):
             for clients in plan.clients:
                 for name, stack in stacks.items():
-                    result = run(stack, match.csr_pems, clients, plan.seconds)
+                    result = _load(stack, match, clients, plan.seconds, tell)
                     yield Run(
                         **dataclasses.asdict(result),
                         suite=match.suite,
@@ -74,6 +75,17 @@ def play(match: Match, plan: Plan, tell: Tell) -> Iterator[Run]:
                         clients=clients,
                         round=number,
                     )
+
+
+def _load(stack: Stack, match: Match, clients: int, seconds: int, tell: Tell) -> Result:
+    """One run. Where nothing was answered at all it is told of and tried again, twice: an hour of figures is not
+    thrown away because the machine once stood still."""
+    for _ in range(_TRIES - 1):
+        try:
+            return run(stack, match.csr_pems, clients, seconds)
+        except NoAnswerError as error:
+            tell(f"{match.suite}, CA key {match.key}, {clients} clients, once more, in {stack.state.name}: {error}")
+    return run(stack, match.csr_pems, clients, seconds)
 
 
 # --- suites ---------------------------------------------------------------------------------------

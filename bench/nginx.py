@@ -73,6 +73,8 @@ def _configuration(upstream: str, port: int, ca: Path, state: Path) -> str:
         "server unix:/run/ca-frontend/http.sock fail_timeout=0;": f"server {upstream} fail_timeout=0;",
         "zone=signerd_api:10m rate=10r/s;": "zone=signerd_api:10m rate=100000r/s;",
         "zone=signerd_public:10m rate=100r/s;": "zone=signerd_public:10m rate=100000r/s;",
+        # Its clock goes by milliseconds, and the requests of one of them are a burst, whatever the rate.
+        "limit_req zone=signerd_api burst=50 nodelay;": "limit_req zone=signerd_api burst=100000 nodelay;",
         "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
         "listen [::]:443 ssl http2;": "",
         "listen 80;": f"listen 127.0.0.1:{free_port()};",

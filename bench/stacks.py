@@ -126,7 +126,8 @@ def _frontend(state: Path, listen: str) -> AbstractContextManager[subprocess.Pop
 
 @contextlib.contextmanager
 def cfssl(ca: Path, state: Path, journal_mode: str | None) -> Iterator[Stack]:
-    """`cfssl serve`. ``journal_mode``: of its SQLite certdb; None: without one."""
+    """`cfssl serve`. ``journal_mode``: of its SQLite certdb; None: without one. Raises ``RuntimeError`` where it can't
+    sign with the CA's key."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     port = free_port()
     (state / "config.json").write_text(json.dumps(_CFSSL_CONFIG))
@@ -140,6 +141,9 @@ def cfssl(ca: Path, state: Path, journal_mode: str | None) -> Iterator[Stack]:
         command += ["-db-config", f"{state}/db.json"]
     with process(command, state / "cfssl.log") as started:
         wait_for_port(port, [started], state / "cfssl.log")
+        for line in (state / "cfssl.log").read_text(errors="replace").splitlines():
+            if "couldn't initialize signer" in line:  # it serves all the same, without what it is there for
+                raise RuntimeError(line)
         yield Stack(f"http://127.0.0.1:{port}/api/v1/cfssl/sign", {"cfssl": started}, False, state)
 
 
