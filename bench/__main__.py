@@ -36,7 +36,7 @@ class Bench:
         self._out = out
         self._plan = plan
         # Where nobody's terminal is the measure: as wide as the tables are.
-        self._console = Console() if sys.stdout.isatty() else Console(width=160)
+        self._console = Console() if sys.stdout.isatty() else Console(width=175)
         self._cas: dict[str, tuple[Path, list[str]]] = {}
         self.results = Results(
             machine.describe(work),
@@ -87,7 +87,7 @@ class Bench:
 
     def _tell(self, note: str) -> None:
         self.results.notes.append(note)
-        self._console.print(note, style="yellow")
+        self._console.print(note, style="yellow", markup=False)
 
     def _ca(self, key: str) -> tuple[Path, list[str]]:
         """A CA with such a key, and CSRs for it; the raw limit is measured when it is made."""

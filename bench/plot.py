@@ -5,12 +5,12 @@ limit as a line. What is ours is blue, what is cfssl's grey; the colours are Oka
 red and green tell apart, and light and dark stay so in black and white.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -120,7 +120,6 @@ def _latencies(axes: Any, column: _Column) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
-    _say_who_is_missing(axes, column)
 
 
 def _cpu(axes: Any, column: _Column) -> None:
@@ -143,7 +142,6 @@ def _cpu(axes: Any, column: _Column) -> None:
     )  # fmt: skip
     axes.set_xlim(0, longest * _ROOM)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _say_who_is_missing(axes, column)
 
 
 def _label(axes: Any, value: float, height: float, text: str, *, bold: bool) -> None:
@@ -154,12 +152,14 @@ def _label(axes: Any, value: float, height: float, text: str, *, bold: bool) -> 
 
 
 def _say_who_is_missing(axes: Any, column: _Column) -> None:
-    for contender in _CONTENDERS:
-        if not column.has(contender):
-            axes.annotate(
-                "can't have such a key", (0, _place(contender)), xycoords=("axes fraction", "data"), xytext=(6, 0),
-                textcoords="offset points", va="center", fontsize=8.5, color=_GREY, fontstyle="italic",
-            )  # fmt: skip
+    """Once, in the middle of the places that stay empty."""
+    empty = [_place(contender) for contender in _CONTENDERS if not column.has(contender)]
+    if empty:
+        axes.annotate(
+            f"Debian's cfssl has no\n{KEY_NAMES[column.key]} CA", (0, sum(empty) / len(empty)),
+            xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points", va="center", fontsize=9,
+            color=_GREY, fontstyle="italic", backgroundcolor="white",
+        )  # fmt: skip
 
 
 # --- looks ----------------------------------------------------------------------------------------
@@ -191,38 +191,48 @@ def _dress(axes: Any, *, is_first: bool) -> None:
         spine.set_color(_LIGHT_GREY)
 
 
-def _head(figure: Any, axes: Any, title: str, hint: str, handles: Sequence[Any]) -> None:
+def _head(figure: Any, axes: Any, title: str, hint: str, legend: dict[str, Any]) -> None:
     """A row's heading, at the figure's left edge, and its legend to the right of it."""
     box, width, height = axes.get_position(), figure.get_figwidth(), figure.get_figheight()
     top = box.y1 + 0.26 / height
     figure.text(0.25 / width, top, title, fontsize=11.5, fontweight="bold", color=_INK, va="center")
     figure.text(0.25 / width, top - 0.2 / height, hint, fontsize=8.5, color=_GREY, va="center")
-    legend = figure.legend(
-        handles=handles, loc="center right", bbox_to_anchor=(1 - 0.3 / width, top), ncols=len(handles), frameon=False,
-        fontsize=9, handlelength=1.3, columnspacing=1.6, handletextpad=0.5, borderpad=0, borderaxespad=0,
+    drawn = figure.legend(
+        handles=list(legend.values()), labels=list(legend), loc="center right", frameon=False, fontsize=9,
+        bbox_to_anchor=(1 - 0.3 / width, top), ncols=len(legend), handletextpad=0.6, columnspacing=1.8,
+        handlelength=2, borderpad=0, borderaxespad=0, handler_map={tuple: HandlerTuple(ndivide=None, pad=0.2)},
     )  # fmt: skip
-    figure.add_artist(legend)
+    figure.add_artist(drawn)
 
 
-def _legend_of_clients() -> list[Any]:
-    return [Patch(color=_LIGHT_GREY, label=f"{_FEW} clients"), Patch(color=_GREY, label=f"{_MANY} clients")]
+def _legend_of_clients() -> dict[str, Any]:
+    colours = _colours(OURS), _colours(WAL)
+    return {
+        f"{_FEW} clients": tuple(Patch(color=one.few) for one in colours),
+        f"{_MANY} clients": tuple(Patch(color=one.many) for one in colours),
+    }
 
 
-def _legend_of_dots() -> list[Any]:
-    style: dict[str, Any] = {"marker": "o", "linestyle": "none", "markeredgecolor": _GREY}
-    return [
-        Line2D([], [], **style, markerfacecolor="white", markeredgewidth=1.8, markersize=7, label=f"{_FEW} clients"),
-        Line2D([], [], **style, markerfacecolor=_GREY, markersize=8, label=f"{_MANY} clients"),
-    ]
+def _legend_of_dots() -> dict[str, Any]:
+    colours = _colours(OURS), _colours(WAL)
+    return {
+        f"{_FEW} clients": tuple(_dot(one.many, filled=False) for one in colours),
+        f"{_MANY} clients": tuple(_dot(one.many, filled=True) for one in colours),
+    }
 
 
-def _legend_of_processes() -> list[Any]:
-    return [
-        Patch(color=_BLUE, label="signer"),
-        Patch(color=_SKY, label="frontend"),
-        Patch(color=_GREY, label="cfssl"),
-        Line2D([], [], color=_VERMILION, linewidth=1.8, linestyle=(0, (4, 2)), label="the limit: bare sign + verify"),
-    ]
+def _dot(colour: str, *, filled: bool) -> Any:
+    fill = colour if filled else "white"
+    return Line2D([], [], marker="o", linestyle="none", color=colour, markerfacecolor=fill, markeredgewidth=1.8)
+
+
+def _legend_of_processes() -> dict[str, Any]:
+    return {
+        "signer": Patch(color=_BLUE),
+        "frontend": Patch(color=_SKY),
+        "cfssl": Patch(color=_GREY),
+        "the limit: bare sign + verify": Line2D([], [], color=_VERMILION, linewidth=1.8, linestyle=(0, (4, 2))),
+    }
 
 
 def _frame(figure: Any, results: Results) -> None:
@@ -235,12 +245,10 @@ def _frame(figure: Any, results: Results) -> None:
         "The whole stack, HTTP to ledger, on one machine; keep-alive clients, one contender under load at a time.",
         fontsize=9.5, color=_GREY, va="center",
     )  # fmt: skip
-    lines = (
-        f"{machine['cpu']}, {machine['cores']} cores, on which the load is made too; Python {machine['python']},"
-        f" cryptography {machine['cryptography']}; an fdatasync takes {machine['fdatasync']}.",
-        f"{_rounds(plan['rounds'])} of {plan['seconds']} s, {machine['date'].split()[0]}. cfssl is Debian's,"
-        f" {machine['cfssl'].split('-')[0]}.",
-    )
+    cores = f"{machine['cpu']}, {machine['cores']} cores, on which the load is made too"
+    versions = f"Python {machine['python']}, cryptography {machine['cryptography']}, Debian's cfssl {machine['cfssl']}"
+    rounds = f"{_rounds(plan['rounds'])} of {plan['seconds']} s, {machine['date'].split()[0]}"
+    lines = (f"{cores}; an fdatasync takes {machine['fdatasync']}.", f"{versions}. {rounds}.")
     for number, line in enumerate(lines):
         place = (0.25 / width, (0.42 - 0.2 * number) / height)
         figure.text(*place, line, fontsize=8, color=_GREY, va="center")
