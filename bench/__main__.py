@@ -146,7 +146,7 @@ class _Wanted:
     help="Certificates to revoke, for revocation.",
 )  # fmt: skip
 @click.option("--work", type=click.Path(path_type=Path), default=Path("/var/tmp"), show_default=True,  # noqa: S108
-              help="Where the ledgers are written: on the disk that is to be measured, 10 GB.")  # fmt: skip
+              help="Where the ledgers are written: on the disk that is to be measured, 5 GB.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="The JSON.  [default: bench/results/DATE.json]")
 def main(**options: Any) -> None:
     """Measures signerd beside Debian's cfssl, behind nginx, on other stores, and as its ledger grows."""

@@ -37,7 +37,7 @@ _OCSP_CLIENTS = 64
 _OCSP_DISTINCT = 2_000
 _OCSP_FEW = 100
 _DAY = 86_400
-_CRLS_TIMED = 50
+_CRLS_TIMED = 1000
 
 
 class Size(NamedTuple):
@@ -176,7 +176,7 @@ def _ask_ocsp(stack: Stack, requests: Sequence[bytes], seconds: int) -> Result:
 
 
 def _crl_milliseconds(ca: Path, state: Path) -> list[float]:
-    """How long the signer's loop is held by each of the CRLs, up to fifty of them.
+    """How long the signer's loop is held by each of the CRLs.
 
     By the signer's own code in this process, whose clock is four days ahead: every CRL is due then. What it writes
     goes to a ledger that is thrown away.
