@@ -15,7 +15,7 @@ import click
 
 from protocol.daemon import inherited_sockets, listen_unix
 from protocol.errors import ConfigurationError, Refused
-from protocol.logs import configure_logging
+from protocol.logs import LogHandler, configure_logging
 from protocol.messages import Socket
 from signerd.authority import Authority
 from signerd.commands import CONTEXT_SETTINGS, run, version_option
@@ -38,7 +38,7 @@ def now() -> int:
     return int(time.time())
 
 
-def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> None:
+def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_root: bool) -> None:
     """The signer's life. Raises ``ConfigurationError`` for what keeps it from serving."""
     environ = dict(os.environ)
     take_from_environment(os.environ)  # before anything else looks, and before the operator's own code runs
@@ -62,7 +62,7 @@ def serve(config: Path, passphrase_file: Path | None, *, allow_root: bool) -> No
     environ.clear()
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())
     try:
-        Server(authority, listeners, admission, now).run()
+        Server(authority, listeners, admission, now, log).run()
     finally:
         authority.close()
         ledger.close()
@@ -106,11 +106,11 @@ def command(config: Path, passphrase_file: Path | None, check_config: bool, allo
     It speaks on unix sockets only: those that systemd hands over, or else its own. SIGHUP reads the
     policy anew; SIGTERM ends it when what was asked is answered.
     """
-    configure_logging()
+    log = configure_logging()
     if check_config:
         click.echo(describe_policy(load_policy(config)))
     else:
-        serve(config, passphrase_file, allow_root=allow_root)
+        serve(config, passphrase_file, log, allow_root=allow_root)
 
 
 def main() -> None:

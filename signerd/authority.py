@@ -19,6 +19,7 @@ from signerd.ledger.backup import Backups
 from signerd.ledger.prune import prune
 from signerd.policy.policy import Policy, load_policy
 from signerd.revocation.service import Revocation
+from signerd.second_thread import SecondThread
 from signerd.usage import Usage
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Authority:
     ) -> None:
         self.ledger = ledger
         self.key = RecordedKey(identity.private_key, ledger)
+        self.second_thread = SecondThread("prove")
         self.chain = tuple(certificate.public_bytes(Encoding.DER) for certificate in identity.chain)
         self._make_serial = make_serial
         self._lately: collections.deque[int] = collections.deque(maxlen=1024)

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -31,8 +31,7 @@ _SAN, _SKI = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(NamedTuple):
     """Both ends inclusive (RFC 5280, 4.1.2.5), seconds since the epoch."""
 
     not_before: int
@@ -68,17 +67,14 @@ class Issuer:
 
     def to_be_signed(self, grant: Grant, serial: int, validity: Validity, shard: int) -> bytes:
         """The DER of the TBSCertificate."""
-        subject = _subject(grant.subject)
-        extensions = b"".join(
-            (
-                _constant_extensions(grant.csr.key_type.startswith("rsa"), grant.profile.extended_key_usage),
-                _names_extension(grant.names, critical=not grant.subject),
-                der.extension(_SKI, False, der.tlv(der.OCTET_STRING, key_identifier(grant.csr.spki))),
-                self.authority_key,
-                _distribution_point(self._base_url, shard) if self._base_url else b"",
-                self._access,
-                *(der.extension(der.oid(wish.oid), wish.critical, wish.value) for wish in grant.extensions),
-            )
+        extensions = (
+            _constant_extensions(grant.csr.key_type.startswith("rsa"), grant.profile.extended_key_usage),
+            _names_extension(grant.names, critical=not grant.subject),
+            der.extension(_SKI, False, der.tlv(der.OCTET_STRING, key_identifier(grant.csr.spki))),
+            self.authority_key,
+            _distribution_point(self._base_url, shard) if self._base_url else b"",
+            self._access,
+            *[der.extension(der.oid(wish.oid), wish.critical, wish.value) for wish in grant.extensions],
         )
         return der.tlv(
             der.SEQUENCE,
@@ -87,10 +83,14 @@ class Issuer:
             self.signature_algorithm,
             self.name,
             der.tlv(der.SEQUENCE, der.time(validity.not_before), der.time(validity.not_after)),
-            subject,
+            _subject(grant.subject),
             grant.csr.spki,
-            der.tlv(0xA3, der.tlv(der.SEQUENCE, extensions)),
+            der.tlv(0xA3, der.tlv(der.SEQUENCE, *extensions)),
         )
+
+    def certificate_of(self, to_be_signed: bytes, signature: bytes) -> bytes:
+        """The certificate (RFC 5280, 4.1.1) of bytes that ``to_be_signed`` made."""
+        return der.tlv(der.SEQUENCE, to_be_signed, self.signature_algorithm, der.bit_string(signature))
 
 
 def key_identifier(spki: bytes) -> bytes:
@@ -110,7 +110,7 @@ _ESCAPED = {ord(character): f"\\{character}" for character in ',+"\\<>;='}  # RF
 
 def subject_text(subject: Sequence[SubjectAttribute]) -> str:
     """The subject as people write it: "CN=web1.example.net,O=Example"; what would end a value is escaped."""
-    return ",".join(f"{attribute.name}={attribute.value.translate(_ESCAPED)}" for attribute in subject)
+    return ",".join([f"{name}={value.translate(_ESCAPED)}" for name, _, value in subject])
 
 
 def _algorithm_identifier(public_key: CaPublicKey) -> bytes:
@@ -188,14 +188,11 @@ _GENERAL_NAME_TAGS = {"dns": 0x82, "email": 0x81, "uri": 0x86, "ip": 0x87}  # RF
 
 def _names_extension(names: Sequence[Name], *, critical: bool) -> bytes:
     """subjectAltName; critical where the subject is empty (RFC 5280, 4.2.1.6)."""
-    encoded = b"".join(
-        der.tlv(
-            _GENERAL_NAME_TAGS[name.kind],
-            ipaddress.ip_address(name.value).packed if name.kind == "ip" else name.value.encode("ascii"),
-        )
-        for name in names
-    )
-    return der.extension(_SAN, critical, der.tlv(der.SEQUENCE, encoded))
+    encoded = [
+        der.tlv(_GENERAL_NAME_TAGS[kind], ipaddress.ip_address(value).packed if kind == "ip" else value.encode("ascii"))
+        for kind, value in names
+    ]
+    return der.extension(_SAN, critical, der.tlv(der.SEQUENCE, *encoded))
 
 
 _STRING_TYPES = {
@@ -208,20 +205,14 @@ _STRING_TYPES = {
 
 def _subject(attributes: Sequence[SubjectAttribute]) -> bytes:
     """A Name with one attribute in each RelativeDistinguishedName (RFC 5280, 4.1.2.4)."""
-    return der.tlv(
-        der.SEQUENCE,
-        *(
-            der.tlv(
-                0x31,
-                der.tlv(
-                    der.SEQUENCE,
-                    _oid(attribute.oid),
-                    der.tlv(_string_type(attribute.oid), attribute.value.encode()),
-                ),
-            )
-            for attribute in attributes
-        ),
-    )
+    encoded = [
+        der.tlv(
+            der.SET,
+            der.tlv(der.SEQUENCE, _oid(attribute.oid), der.tlv(_string_type(attribute.oid), attribute.value.encode())),
+        )
+        for attribute in attributes
+    ]
+    return der.tlv(der.SEQUENCE, *encoded)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,19 +11,17 @@ most, comes last.
 
 import hashlib
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CSR_BYTES_MAX, NAMES_MAX
 from signerd import der as asn1
 from signerd.csr_extensions import read_wishes
 from signerd.csr_subject import SubjectAttribute, read_subject, with_common_name
-from signerd.policy.keys import PublicKey, check_key, key_type_of_spki
+from signerd.policy.keys import PublicKey, check_key
 from signerd.policy.names import Name
 from signerd.signatures import is_signed_by
 
@@ -32,8 +30,7 @@ __all__ = ["Csr", "SubjectAttribute", "parse_csr"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Csr:
+class Csr(NamedTuple):
     """A CSR that is well-formed, is signed by its own key, and has a key that is not known to be weak.
 
     ``subject`` is flat, in order. ``names`` are the subject alternative names, canonical, in order, without
@@ -57,21 +54,42 @@ class Csr:
     other_extensions: tuple[str, ...]
 
 
+class UnprovenCsr(NamedTuple):
+    """A CSR that was read, and whose signature was not looked at: nothing is to be made of it but by ``proven``."""
+
+    unproven: Csr
+    signed: bytes
+    signature: bytes
+    algorithm: hashes.HashAlgorithm | None
+
+    def proven(self) -> Csr:
+        """The CSR, which its own key has signed. Raises Refused ``bad_csr``."""
+        # By the key at hand: the library's is_signature_valid would load it once more, a fifth of the whole cost.
+        if not is_signed_by(self.unproven.public_key, self.signature, self.signed, self.algorithm):
+            raise Refused(ErrorCode.BAD_CSR, "the CSR's signature was not made by the key in it")
+        return self.unproven
+
+
 def parse_csr(der: bytes, *, blocked: Container[bytes] = frozenset()) -> Csr:
     """The CSR in ``der``; ``blocked`` are SHA-256 hashes of SubjectPublicKeyInfos that are not certified.
 
     Raises Refused ``bad_csr`` or ``weak_key``, whatever the bytes are, and nothing else.
     """
+    return read_csr(der, blocked=blocked).proven()
+
+
+def read_csr(der: bytes, *, blocked: Container[bytes] = frozenset()) -> UnprovenCsr:
+    """The same up to the signature, the check of which takes longer than all else."""
     try:
-        return _parse(der, blocked)
+        return _read(der, blocked)
     except ValueError as error:
         raise Refused(ErrorCode.BAD_CSR, str(error)) from error
 
 
-def _parse(der: bytes, blocked: Container[bytes]) -> Csr:
+def _read(der: bytes, blocked: Container[bytes]) -> UnprovenCsr:
     """The CSR in ``der``. Raises Refused ``weak_key``, and ValueError with a sentence for all else."""
     frame = _take_apart(der)
-    key_type_of_spki(frame.spki)
+    key_type = check_key(frame.spki, blocked)
     request = _guarded("it is not strict DER", lambda: x509.load_der_x509_csr(der))
     _check_attributes(frame.attributes)
     wishes = read_wishes(_guarded("its extensions can't be read", lambda: request.extensions))
@@ -79,9 +97,8 @@ def _parse(der: bytes, blocked: Container[bytes]) -> Csr:
     if not 1 <= len(names) <= NAMES_MAX:
         raise ValueError(f"the CSR asks for {len(names) or 'no'} names; 1 to {NAMES_MAX} are accepted")
     public_key = cast("PublicKey", _guarded("its key can't be read", request.public_key))
-    key_type = check_key(public_key, frame.spki, blocked)
-    _check_signature(frame, public_key)
-    return Csr(
+    algorithm = _signature_algorithm(frame.signature_algorithm, key_type)
+    csr = Csr(
         der=der,
         sha256=hashlib.sha256(der).digest(),
         subject=subject,
@@ -94,16 +111,17 @@ def _parse(der: bytes, blocked: Container[bytes]) -> Csr:
         extended_key_usage=wishes.extended_key_usage,
         other_extensions=wishes.other_extensions,
     )
+    return UnprovenCsr(csr, frame.signed, frame.signature, algorithm)
 
 
-def _check_signature(frame: "_Frame", public_key: PublicKey) -> None:
-    """By the key at hand: the library's is_signature_valid would load it once more, a fifth of the whole cost."""
+def _signature_algorithm(identifier: bytes, key_type: str) -> hashes.HashAlgorithm | None:
     try:
-        kind, algorithm = _SIGNATURE_ALGORITHMS[frame.signature_algorithm]
+        kinds, algorithm = _SIGNATURE_ALGORITHMS[identifier]
     except KeyError:
         raise ValueError(f"the CSR is not signed with one of the accepted algorithms: {_ACCEPTED_SIGNATURES}") from None
-    if not isinstance(public_key, kind) or not is_signed_by(public_key, frame.signature, frame.signed, algorithm):
+    if not key_type.startswith(kinds):
         raise ValueError("the CSR's signature was not made by the key in it")
+    return algorithm
 
 
 def _guarded(otherwise: str, load: Callable[[], T]) -> T:
@@ -150,14 +168,14 @@ def _parts(data: bytes, *tags: int) -> list[asn1.Part]:
         parts = asn1.parts(data)
     except ValueError as error:
         raise ValueError(f"the CSR is not DER: {error}") from None
-    if tuple(part.tag for part in parts) != tags:
+    if tuple([part.tag for part in parts]) != tags:
         raise ValueError("the CSR does not have the structure of RFC 2986, or has bytes after its end")
     return parts
 
 
 _ACCEPTED_SIGNATURES = "SHA-256, SHA-384 or SHA-512 with RSA (PKCS #1 v1.5) or with ECDSA, and Ed25519"
-_RSA, _EC, _ED25519 = rsa.RSAPublicKey, ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey
-_SIGNATURE_ALGORITHMS: dict[bytes, tuple[type[PublicKey], hashes.HashAlgorithm | None]] = {
+_RSA, _EC, _ED25519 = "rsa", "p", "ed25519"  # what the names of their key types begin with
+_SIGNATURE_ALGORITHMS: dict[bytes, tuple[str, hashes.HashAlgorithm | None]] = {
     bytes.fromhex(identifier): (kind, algorithm)
     for identifier, kind, algorithm in (
         ("300d06092a864886f70d01010b0500", _RSA, hashes.SHA256()),  # RFC 4055, 5: parameters NULL, or absent

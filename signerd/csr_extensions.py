@@ -4,8 +4,8 @@ Nothing of it is copied into a certificate: the names are judged by policy, and 
 what the profile grants, so that a wish that can't be met is refused instead of dropped.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from cryptography import x509
 
@@ -26,8 +26,7 @@ _KEY_USAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(NamedTuple):
     """The wishes that a CSR can express; ``other_extensions`` has the OIDs of what has no field here."""
 
     names: tuple[Name, ...] = ()
@@ -48,12 +47,12 @@ def read_wishes(extensions: x509.Extensions) -> Wishes:
         match extension.value:
             case x509.SubjectAlternativeName() as general_names:
                 names = _names(general_names)
-            case x509.BasicConstraints() as constraints:
-                ca = constraints.ca
             case x509.KeyUsage() as usage:
                 key_usage = frozenset(_key_usages(usage))
             case x509.ExtendedKeyUsage() as usages:
                 extended_key_usage = tuple(oid.dotted_string for oid in usages)
+            case x509.BasicConstraints() as constraints:
+                ca = constraints.ca
             case x509.SubjectKeyIdentifier():
                 pass  # the certificate's is made from the key
             case _:
@@ -76,15 +75,18 @@ def _names(extension: x509.SubjectAlternativeName) -> tuple[Name, ...]:
     return tuple(dict.fromkeys(_name(general_name) for general_name in general_names))
 
 
+# By the exact type: to ask an abstract base class, as isinstance does here, takes longer than the name itself.
+_READERS: dict[type[x509.GeneralName], Callable[[str], Name]] = {
+    x509.DNSName: dns_name,
+    x509.IPAddress: ip_name,  # one with a mask, of twice the length, is not an address
+    x509.RFC822Name: email_name,
+    x509.UniformResourceIdentifier: uri_name,
+}
+
+
 def _name(general_name: x509.GeneralName) -> Name:
-    match general_name:
-        case x509.DNSName(value=text):
-            return dns_name(text)
-        case x509.IPAddress(value=address):
-            return ip_name(str(address))  # one with a mask, of twice the length, is not an address
-        case x509.RFC822Name(value=text):
-            return email_name(text)
-        case x509.UniformResourceIdentifier(value=text):
-            return uri_name(text)
-    kind = type(general_name).__name__
-    raise ValueError(f"subjectAltName has a {kind}; accepted are DNSName, IPAddress, RFC822Name and URI")
+    read = _READERS.get(type(general_name))
+    if read is None:
+        kind = type(general_name).__name__
+        raise ValueError(f"subjectAltName has a {kind}; accepted are DNSName, IPAddress, RFC822Name and URI")
+    return read(str(general_name.value))

@@ -130,7 +130,8 @@ def with_common_name(
             raise ValueError(
                 f"the CN {quoted(text)} is neither a subject alternative name nor a DNS name or IP address"
             )
-        subject = (*subject[:at], subject[at]._replace(value=name.value), *subject[at + 1 :])
+        if name.value != text:
+            subject = (*subject[:at], subject[at]._replace(value=name.value), *subject[at + 1 :])
         names = names if name in names else (*names, name)
     return subject, names
 

@@ -6,12 +6,14 @@ builder, byte for byte.
 """
 
 import datetime
+import functools
 from typing import NamedTuple
 
 SEQUENCE = 0x30
 INTEGER = 0x02
 BIT_STRING = 0x03
 OCTET_STRING = 0x04
+SET = 0x31
 UTC_TIME = 0x17
 GENERALIZED_TIME = 0x18
 TRUE = b"\x01\x01\xff"
@@ -39,6 +41,7 @@ def bit_string(value: bytes) -> bytes:
     return tlv(BIT_STRING, b"\0", value)
 
 
+@functools.lru_cache(maxsize=256)  # the certificates of a second share theirs
 def time(seconds: int) -> bytes:
     """A Time (RFC 5280, 4.1.2.5): UTCTime through 2049, GeneralizedTime from 2050. Seconds since the epoch."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
@@ -101,18 +104,21 @@ def parts(data: bytes) -> list[Part]:
     found, offset, end = [], 0, len(data)
     while offset < end:
         start = offset + 2
-        if end < start or data[offset] & 0x1F == 0x1F:
+        if end < start:
             raise ValueError("no TLV")
-        stop = start + data[offset + 1]
-        if data[offset + 1] >= 0x80:
-            octets = data[start : start + (data[offset + 1] & 0x7F)]
-            length, start = int.from_bytes(octets, "big"), start + (data[offset + 1] & 0x7F)
-            stop = start + length
+        tag, length = data[offset], data[offset + 1]
+        if tag & 0x1F == 0x1F:
+            raise ValueError("no TLV")
+        if length >= 0x80:
+            octets = data[start : start + (length & 0x7F)]
+            start += length & 0x7F
+            length = int.from_bytes(octets, "big")
             if not 1 <= len(octets) <= 4 or octets[0] == 0 or length < 0x80:
                 raise ValueError("a length that is not DER")
+        stop = start + length
         if stop > end:
             raise ValueError("a TLV longer than its data")
-        found.append(Part(data[offset], data[offset:stop], data[start:stop]))
+        found.append(Part(tag, data[offset:stop], data[start:stop]))
         offset = stop
     return found
 

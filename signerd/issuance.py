@@ -1,16 +1,17 @@
 """Request → check → to-be-signed → recorded → signed, in that order, for a batch of requests at once."""
 
+import functools
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CheckReply, IssueReply, IssueRequest, Rule
-from signerd import der
 from signerd.authority import Authority
 from signerd.certificate import Validity, subject_text
-from signerd.csr import parse_csr
+from signerd.csr import Csr, UnprovenCsr, parse_csr, read_csr
 from signerd.key import Intent
 from signerd.ledger import Kind
 from signerd.ledger.certificates import State, by_seq
@@ -18,6 +19,8 @@ from signerd.policy.decide import Decision, Grant, choose_profile, decide
 from signerd.proofs import proof_rule
 
 _log = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,7 @@ class Asker:
         return self.socket == "admin"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A certificate up to its signature. ``_prepare`` alone makes one, from what the policy granted."""
 
     intent: Intent
@@ -43,17 +45,13 @@ class Prepared:
 
 def issue(authority: Authority, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> list[IssueReply | Refused]:
     """Answers a batch, in order, with one fsync for all of it. The policy can't change in between."""
-    answers: list[IssueReply | Refused | Prepared] = []
     keys_in_use: set[tuple[str, str]] = set()
-    for request, asker in requests:
-        try:
-            _claim_idempotency_key(request, keys_in_use)
-            answers.append(_earlier(authority, request, now) or _prepare(authority, request, asker, now))
-        except Refused as refusal:
-            answers.append(refusal)
-        except Exception:  # one request's fault is not the others' in its batch
-            _log.exception("preparing a certificate for %s", request.client)
-            answers.append(Refused(ErrorCode.INTERNAL, "an internal error; the signer's log says more"))
+    read = [_read(authority, request, keys_in_use, now) for request, _ in requests]
+    proven = authority.second_thread.map(_prove, read)
+    answers = [
+        _prepare(authority, request, asker, csr, now) if isinstance(csr, Csr) else csr
+        for (request, asker), csr in zip(requests, proven, strict=True)
+    ]
     try:
         signatures = iter(authority.key.sign([a.intent for a in answers if isinstance(a, Prepared)], now))
     except Refused as failure:
@@ -65,10 +63,42 @@ def issue(authority: Authority, requests: Sequence[tuple[IssueRequest, Asker]], 
     ]
 
 
+def _guarded(step: Callable[P, R]) -> Callable[P, R | Refused]:
+    """A step of one request: what goes wrong in it is not the others' fault in its batch."""
+
+    @functools.wraps(step)
+    def guarded(*arguments: P.args, **named: P.kwargs) -> R | Refused:
+        try:
+            return step(*arguments, **named)
+        except Refused as refusal:
+            return refusal
+        except Exception:
+            _log.exception("preparing a certificate")
+            return Refused(ErrorCode.INTERNAL, "an internal error; the signer's log says more")
+
+    return guarded
+
+
+@_guarded
+def _read(
+    authority: Authority, request: IssueRequest, keys_in_use: set[tuple[str, str]], now: int
+) -> IssueReply | UnprovenCsr:
+    """The CSR, or what the request got before."""
+    _claim_idempotency_key(request, keys_in_use)
+    return _earlier(authority, request, now) or read_csr(request.csr, blocked=authority.policy.blocked_keys)
+
+
+@_guarded
+def _prove(read: IssueReply | UnprovenCsr | Refused) -> IssueReply | Csr | Refused:
+    return read.proven() if isinstance(read, UnprovenCsr) else read
+
+
 def check(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> CheckReply:
     """What ``issue`` would do and why: the same way through the code, up to the key."""
     try:
-        decision = _decide(authority, request, asker, now)
+        decision = _decide(
+            authority, request, asker, parse_csr(request.csr, blocked=authority.policy.blocked_keys), now
+        )
     except Refused as refusal:  # the CSR can't be read: no other rule has anything to look at
         return CheckReply(allowed=False, rules=(Rule("csr", False, refusal.detail),), to_be_signed=None)
     if decision.grant is None:
@@ -78,9 +108,8 @@ def check(authority: Authority, request: IssueRequest, asker: Asker, now: int) -
     return CheckReply(allowed=True, rules=decision.rules, to_be_signed=preview)
 
 
-def _decide(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Decision:
+def _decide(authority: Authority, request: IssueRequest, asker: Asker, csr: Csr, now: int) -> Decision:
     policy = authority.policy
-    csr = parse_csr(request.csr, blocked=policy.blocked_keys)
     client = None if asker.is_operator else policy.clients.get(request.client)
     return decide(
         policy,
@@ -104,8 +133,9 @@ def _rules_for_all(authority: Authority, now: int) -> Iterator[Rule]:
     yield Rule("frozen", frozen is None, "no" if frozen is None else frozen)
 
 
-def _prepare(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> Prepared:
-    decision = _decide(authority, request, asker, now)
+@_guarded
+def _prepare(authority: Authority, request: IssueRequest, asker: Asker, csr: Csr, now: int) -> Prepared:
+    decision = _decide(authority, request, asker, csr, now)
     try:
         grant = decision.granted()
     except Refused as refusal:
@@ -141,7 +171,7 @@ def _reply(authority: Authority, prepared: Prepared, signature: bytes) -> IssueR
         prepared.serial.hex(), facts["client"], facts["profile"], " ".join(facts["names"]),
     )  # fmt: skip
     return IssueReply(
-        certificate=der.signed(prepared.intent.to_be_signed, signature),
+        certificate=authority.issuer.certificate_of(prepared.intent.to_be_signed, signature),
         chain=authority.chain,
         serial=prepared.serial,
         not_before=prepared.validity.not_before,

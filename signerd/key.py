@@ -8,7 +8,6 @@ nothing and leaves nothing unknown: ``recover`` signs each pending intent again 
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from signerd.ledger import Kind, Ledger
+from signerd.second_thread import SecondThread
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class RecordedKey:
     def __init__(self, private_key: CaPrivateKey, ledger: Ledger) -> None:
         self.__sign = _signing_function(private_key)
         self._ledger = ledger
-        self._second = ThreadPoolExecutor(1, "sign") if _is_slow(private_key) else None
+        self._second = SecondThread("sign") if _is_slow(private_key) else None
 
     def sign(self, intents: Sequence[Intent], now: int) -> list[bytes]:
         """The signatures, in order. Raises ``Refused`` (``unavailable``), and then nothing was signed that
@@ -80,14 +80,10 @@ class RecordedKey:
         self._ledger.append(now, Kind.ISSUED, {"intent": seq, "signature": signature})
 
     def _signatures(self, batch: Sequence[bytes]) -> list[bytes]:
-        """Signs what is recorded; half of it in a second thread where that takes longer than handing it over
-        (the library lets go of the interpreter's lock while it signs)."""
-        half = len(batch) // 2
-        if self._second is None or half == 0:
+        """Signs what is recorded."""
+        if self._second is None:
             return [self.__sign(data) for data in batch]
-        others = self._second.submit(lambda: [self.__sign(data) for data in batch[:half]])
-        mine = [self.__sign(data) for data in batch[half:]]
-        return others.result() + mine
+        return self._second.map(self.__sign, batch)
 
 
 def _is_slow(key: CaPrivateKey) -> bool:

@@ -20,6 +20,7 @@ from typing import NamedTuple, cast
 
 from protocol.daemon import notify, watchdog_seconds
 from protocol.errors import ConfigurationError, ErrorCode, Refused
+from protocol.logs import LogHandler
 from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueRequest, Message, Socket
 from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
 from signerd import issuance
@@ -57,10 +58,12 @@ class Server:
         listeners: Mapping[Socket, socket.socket],
         admission: Admission,
         now: Callable[[], int],
+        log: LogHandler,
     ) -> None:
         self._authority = authority
         self._admission = admission
         self._now = now
+        self._log = log
         self._listeners = dict(listeners)
         self._connections: set[Connection] = set()
         self._queue: collections.deque[Work] = collections.deque()
@@ -80,8 +83,10 @@ class Server:
             self._selector.register(listener, selectors.EVENT_READ, where)
         self._catch_signals()
         notify("READY=1")
-        while self._stop_at is None or (self._connections and time.monotonic() < self._stop_at):
-            self._round()
+        with self._log.collecting():
+            while self._stop_at is None or (self._connections and time.monotonic() < self._stop_at):
+                self._round()
+                self._log.flush()
         for connection in list(self._connections):
             self._drop(connection)
         signal.set_wakeup_fd(-1)

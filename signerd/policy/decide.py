@@ -6,7 +6,7 @@ certificate may do.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import ExtensionWish, IssueRequest, Rule
@@ -36,8 +36,7 @@ _HARMLESS_USAGE = {"digitalSignature", "keyEncipherment"}
 _USAGE_NAMES = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """What the policy grants: all that a certificate is made from."""
 
     csr: Csr
@@ -49,8 +48,7 @@ class Grant:
     extensions: tuple[ExtensionWish, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The outcome of each rule, and the grant if all of them allow it."""
 
     rules: tuple[Rule, ...]
@@ -120,9 +118,9 @@ def choose_profile(policy: Policy, client: Client | None, wanted: str | None) ->
 
 
 def _key_rule(profile: Profile, csr: Csr) -> Rule:
-    ok = csr.key_type in profile.key_types
-    allowed = ", ".join(sorted(profile.key_types))
-    return Rule("key type", ok, csr.key_type if ok else f"{csr.key_type} is none of {allowed}")
+    if csr.key_type in profile.key_types:
+        return Rule("key type", True, csr.key_type)
+    return Rule("key type", False, f"{csr.key_type} is none of {', '.join(sorted(profile.key_types))}")
 
 
 def _usage_rule(profile: Profile, csr: Csr) -> Rule:

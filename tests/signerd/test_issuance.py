@@ -10,7 +10,7 @@ from cryptography import x509
 from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.messages import ExtensionWish, IssueReply, IssueRequest
 from signerd import der
-from signerd.csr import Csr, parse_csr
+from signerd.csr import Csr, UnprovenCsr, read_csr
 from signerd.ledger.certificates import State, find
 from tests import certs
 from tests.authorities import FRONTEND, OPERATOR, LocalAuthority, local_authority
@@ -181,12 +181,12 @@ def test_a_request_that_is_refused_or_fails_does_not_spoil_the_others_of_its_bat
 ) -> None:
     poison = csr_for(dns("poison.example.net"))
 
-    def parse(octets: bytes, **options: Any) -> Csr:
+    def read(octets: bytes, **options: Any) -> UnprovenCsr:
         if octets == poison:
             raise RuntimeError("a bug")
-        return parse_csr(octets, **options)
+        return read_csr(octets, **options)
 
-    monkeypatch.setattr("signerd.issuance.parse_csr", parse)
+    monkeypatch.setattr("signerd.issuance.read_csr", read)
     requests = [
         request(),
         request(b"\x30\x00"),
@@ -194,6 +194,7 @@ def test_a_request_that_is_refused_or_fails_does_not_spoil_the_others_of_its_bat
         request(csr_for(dns("elsewhere.org"))),
         request(make_csr(spki=sequence(SHA256_WITH_RSA, b"\x03\x01\0"))),
         request(profile="none"),
+        request(GOOD[:-1] + bytes((GOOD[-1] ^ 1,))),
         request(csr_for(dns("b.example.net"))),
     ]
     with local_authority(tmp_path, STRICT) as authority:
@@ -206,6 +207,7 @@ def test_a_request_that_is_refused_or_fails_does_not_spoil_the_others_of_its_bat
         ErrorCode.POLICY_DENIED,
         ErrorCode.WEAK_KEY,
         ErrorCode.UNKNOWN_PROFILE,
+        ErrorCode.BAD_CSR,
         None,
     ]
     issued = [certs.load(answer.certificate) for answer in answers if isinstance(answer, IssueReply)]
@@ -216,10 +218,10 @@ def test_a_request_that_is_refused_or_fails_does_not_spoil_the_others_of_its_bat
 
 
 def test_an_internal_error_tells_nothing_of_what_went_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: bytes) -> Csr:
+    def fail(_: bytes, **_options: Any) -> Csr:
         raise RuntimeError("/var/lib/ca and a secret")
 
-    monkeypatch.setattr("signerd.issuance.parse_csr", fail)
+    monkeypatch.setattr("signerd.issuance.read_csr", fail)
     with local_authority(tmp_path) as authority:
         assert authority.refusal(GOOD).detail == "an internal error; the signer's log says more"
 
