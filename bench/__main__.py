@@ -160,12 +160,14 @@ def _run(wanted: _Wanted) -> None:
     out = wanted.out or _RESULTS / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H%M}.json"
     with tempfile.TemporaryDirectory(prefix="bench-", dir=wanted.work) as directory:
         bench = Bench(Path(directory), out, plan)
-        _compare(bench, wanted, plan)
-        if "growth" in wanted.suites:
-            bench.grow(wanted.sizes)
-        if "revocation" in wanted.suites:
-            bench.revoke(wanted.revoked)
-        bench.finish(wanted.suites)
+        try:
+            _compare(bench, wanted, plan)
+            if "growth" in wanted.suites:
+                bench.grow(wanted.sizes)
+            if "revocation" in wanted.suites:
+                bench.revoke(wanted.revoked)
+        finally:
+            bench.finish(wanted.suites)
 
 
 def _compare(bench: Bench, wanted: _Wanted, plan: Plan) -> None:

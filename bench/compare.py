@@ -49,32 +49,39 @@ class Match:
 
 
 def play(match: Match, plan: Plan, tell: Tell) -> Iterator[Run]:
-    """Every run, as soon as it is done. A contender other than ours that can't serve this CA is told of and left
-    out. Raises ``RuntimeError`` if a request got no certificate."""
+    """Every run, as soon as it is done. Raises ``RuntimeError`` if a request of ours got no certificate."""
     with contextlib.ExitStack() as running:
         stacks = {}
         for name, start in match.contenders.items():
-            try:
+            with _excused(name, f"{match.suite}, CA key {match.key}: {name} is not measured", tell):
                 stack = running.enter_context(start())
                 _load(stack, match, 8, 1, tell)  # warm
-            except RuntimeError as error:
-                if not name.startswith("cfssl"):
-                    raise
-                tell(f"{match.suite}, CA key {match.key}: {name} is not measured, it can't serve this CA: {error}")
-                continue
-            stacks[name] = stack
+                stacks[name] = stack
         for number in range(1, plan.rounds + 1):
             for clients in plan.clients:
                 for name, stack in stacks.items():
-                    result = _load(stack, match, clients, plan.seconds, tell)
-                    yield Run(
-                        **dataclasses.asdict(result),
-                        suite=match.suite,
-                        key=match.key,
-                        contender=name,
-                        clients=clients,
-                        round=number,
-                    )
+                    place = f"{match.suite}, CA key {match.key}, {clients} clients, round {number}"
+                    with _excused(name, f"{place}: no figure of {name}", tell):
+                        result = _load(stack, match, clients, plan.seconds, tell)
+                        yield Run(
+                            **dataclasses.asdict(result),
+                            suite=match.suite,
+                            key=match.key,
+                            contender=name,
+                            clients=clients,
+                            round=number,
+                        )
+
+
+@contextlib.contextmanager
+def _excused(name: str, what: str, tell: Tell) -> Iterator[None]:
+    """What cfssl can't do is told of and left out; what ours can't do ends the benchmark."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not name.startswith("cfssl"):
+            raise
+        tell(f"{what}: {error}")
 
 
 def _load(stack: Stack, match: Match, clients: int, seconds: int, tell: Tell) -> Result:
