@@ -29,6 +29,8 @@ _V3 = der.tlv(0xA0, der.integer(2))
 _SAN, _SKI = (
     der.oid(kind.dotted_string) for kind in (ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.SUBJECT_KEY_IDENTIFIER)
 )
+_SHA1_BYTES = 20
+_SKI_HEAD = der.extension(_SKI, False, der.tlv(der.OCTET_STRING, bytes(_SHA1_BYTES)))[:-_SHA1_BYTES]
 
 
 class Validity(NamedTuple):
@@ -70,7 +72,7 @@ class Issuer:
         extensions = (
             _constant_extensions(grant.csr.key_type.startswith("rsa"), grant.profile.extended_key_usage),
             _names_extension(grant.names, critical=not grant.subject),
-            der.extension(_SKI, False, der.tlv(der.OCTET_STRING, key_identifier(grant.csr.spki))),
+            _SKI_HEAD + key_identifier(grant.csr.spki),
             self.authority_key,
             _distribution_point(self._base_url, shard) if self._base_url else b"",
             self._access,
@@ -82,7 +84,7 @@ class Issuer:
             der.integer(serial),
             self.signature_algorithm,
             self.name,
-            der.tlv(der.SEQUENCE, der.time(validity.not_before), der.time(validity.not_after)),
+            _validity(validity),
             _subject(grant.subject),
             grant.csr.spki,
             der.tlv(0xA3, der.tlv(der.SEQUENCE, *extensions)),
@@ -150,6 +152,11 @@ def _information_access(base_url: str) -> x509.AuthorityInformationAccess:
 def shard_url(base_url: str, shard: int) -> str:
     """Where the CRL of a shard is: in the certificate's distribution point and in the CRL's own."""
     return f"{base_url}/crl/{shard}.crl"
+
+
+@functools.lru_cache(maxsize=256)  # the certificates of a second share theirs
+def _validity(validity: Validity) -> bytes:
+    return der.tlv(der.SEQUENCE, der.time(validity.not_before), der.time(validity.not_after))
 
 
 @functools.lru_cache(maxsize=64)

@@ -56,9 +56,9 @@ class Decision(NamedTuple):
 
     def granted(self) -> Grant:
         """The grant. Raises ``Refused``, naming every rule that failed."""
-        if self.grant is not None and all(rule.ok for rule in self.rules):
-            return self.grant
         failed = [rule for rule in self.rules if not rule.ok]
+        if self.grant is not None and not failed:
+            return self.grant
         code = next(code for name, code in _CODES.items() if any(rule.rule == name for rule in failed))
         raise Refused(code, "; ".join(f"{rule.rule}: {rule.detail}" for rule in failed))
 
@@ -84,7 +84,7 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
     if profile is None:
         return Decision(tuple(rules), None)
     lifetime = profile.lifetime if request.lifetime is None else request.lifetime
-    subject = tuple(attribute for attribute in csr.subject if attribute.name in profile.subject)
+    subject = tuple([attribute for attribute in csr.subject if attribute.name in profile.subject])
     rules += (
         _key_rule(profile, csr),
         _usage_rule(profile, csr),
@@ -94,7 +94,7 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
         quota_rule(profile.name),
     )
     grant = Grant(csr, request.client, profile, subject, csr.names, lifetime, request.extensions)
-    return Decision(tuple(rules), grant if all(rule.ok for rule in rules) else None)
+    return Decision(tuple(rules), None if [rule for rule in rules if not rule.ok] else grant)
 
 
 def _client_rule(policy: Policy, client_id: str, *, vouched: bool) -> Rule:
