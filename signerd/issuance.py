@@ -43,26 +43,6 @@ class Prepared(NamedTuple):
     serial: bytes
 
 
-def issue(authority: Authority, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> list[IssueReply | Refused]:
-    """Answers a batch, in order, with one fsync for all of it. The policy can't change in between."""
-    keys_in_use: set[tuple[str, str]] = set()
-    read = [_read(authority, request, keys_in_use, now) for request, _ in requests]
-    proven = authority.second_thread.map(_prove, read)
-    answers = [
-        _prepare(authority, request, asker, csr, now) if isinstance(csr, Csr) else csr
-        for (request, asker), csr in zip(requests, proven, strict=True)
-    ]
-    try:
-        signatures = iter(authority.key.sign([a.intent for a in answers if isinstance(a, Prepared)], now))
-    except Refused as failure:
-        return [failure if isinstance(answer, Prepared) else answer for answer in answers]
-    finally:
-        authority.usage.settle()
-    return [
-        _reply(authority, answer, next(signatures)) if isinstance(answer, Prepared) else answer for answer in answers
-    ]
-
-
 def _guarded(step: Callable[P, R]) -> Callable[P, R | Refused]:
     """A step of one request: what goes wrong in it is not the others' fault in its batch."""
 
@@ -79,13 +59,72 @@ def _guarded(step: Callable[P, R]) -> Callable[P, R | Refused]:
     return guarded
 
 
-@_guarded
-def _read(
-    authority: Authority, request: IssueRequest, keys_in_use: set[tuple[str, str]], now: int
-) -> IssueReply | UnprovenCsr:
-    """The CSR, or what the request got before."""
-    _claim_idempotency_key(request, keys_in_use)
-    return _earlier(authority, request, now) or read_csr(request.csr, blocked=authority.policy.blocked_keys)
+class Batch:
+    """Requests that share an fsync: prepared as they come, recorded together, then signed and answered.
+
+    The policy that they were prepared under holds for them. ``before``: the batch that may still be under way.
+    """
+
+    def __init__(self, authority: Authority, before: "Batch | None" = None) -> None:
+        self._authority = authority
+        self._answers: list[IssueReply | Refused | Prepared] = []
+        self._keys: set[tuple[str, str]] = set()
+        self._keys_before = before._keys if before is not None else set()  # noqa: SLF001
+        self._ticket: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def prepare(self, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> None:
+        """Takes in requests: each of them is refused, or only needs a signature."""
+        read = [self._read(request, now) for request, _ in requests]
+        for (request, asker), csr in zip(requests, self._authority.second_thread.map(_prove, read), strict=True):
+            self._answers.append(_prepare(self._authority, request, asker, csr, now) if isinstance(csr, Csr) else csr)
+
+    def record(self, now: int, *, then: Callable[[], None] | None = None) -> None:
+        """Records what is granted. With ``then`` the fsync may go on for a while; then that is called, in another
+        thread."""
+        try:
+            intents = [answer.intent for answer in self._answers if isinstance(answer, Prepared)]
+            self._ticket = self._authority.key.record(intents, now, then=then)
+        except Refused as failure:
+            self._answers = [*self._failed(failure)]
+        finally:
+            self._authority.usage.settle()
+
+    def answers(self, now: int) -> list[IssueReply | Refused]:
+        """The answers, in order: what was recorded is signed."""
+        try:
+            signatures = iter(() if self._ticket is None else self._authority.key.sign_recorded(self._ticket, now))
+        except Refused as failure:
+            return self._failed(failure)
+        return [
+            _reply(self._authority, answer, next(signatures)) if isinstance(answer, Prepared) else answer
+            for answer in self._answers
+        ]
+
+    def _failed(self, failure: Refused) -> list[IssueReply | Refused]:
+        return [failure if isinstance(answer, Prepared) else answer for answer in self._answers]
+
+    @_guarded
+    def _read(self, request: IssueRequest, now: int) -> IssueReply | UnprovenCsr:
+        """The CSR, or what the request got before."""
+        if request.idempotency_key is not None:
+            # One request at a time uses an idempotency key; the ledger knows those that were answered.
+            key = (request.client, request.idempotency_key)
+            if key in self._keys or key in self._keys_before:
+                raise Refused(ErrorCode.BUSY, "a request with this idempotency key is under way")
+            self._keys.add(key)
+        earlier = _earlier(self._authority, request, now)
+        return earlier or read_csr(request.csr, blocked=self._authority.policy.blocked_keys)
+
+
+def issue(authority: Authority, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> list[IssueReply | Refused]:
+    """Answers a batch, in order, with one fsync for all of it."""
+    batch = Batch(authority)
+    batch.prepare(requests, now)
+    batch.record(now)
+    return batch.answers(now)
 
 
 @_guarded
@@ -177,15 +216,6 @@ def _reply(authority: Authority, prepared: Prepared, signature: bytes) -> IssueR
         not_before=prepared.validity.not_before,
         not_after=prepared.validity.not_after,
     )
-
-
-def _claim_idempotency_key(request: IssueRequest, in_use: set[tuple[str, str]]) -> None:
-    """Lets one request of a batch use an idempotency key; the ledger knows those of batches before."""
-    if request.idempotency_key is not None:
-        key = (request.client, request.idempotency_key)
-        if key in in_use:
-            raise Refused(ErrorCode.BUSY, "a request with this idempotency key is under way")
-        in_use.add(key)
 
 
 def _earlier(authority: Authority, request: IssueRequest, now: int) -> IssueReply | None:

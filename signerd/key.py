@@ -47,11 +47,18 @@ class RecordedKey:
     def __init__(self, private_key: CaPrivateKey, ledger: Ledger) -> None:
         self.__sign = _signing_function(private_key)
         self._ledger = ledger
+        self._tickets = 0
+        self.__recorded: dict[int, tuple[list[int], list[bytes]]] = {}  # by ticket: entries, and what to sign
         self._second = SecondThread("sign") if _is_slow(private_key) else None
 
     def sign(self, intents: Sequence[Intent], now: int) -> list[bytes]:
         """The signatures, in order. Raises ``Refused`` (``unavailable``), and then nothing was signed that
         is not on the ledger, and no signature leaves."""
+        return self.sign_recorded(self.record(intents, now), now)
+
+    def record(self, intents: Sequence[Intent], now: int, *, then: Callable[[], None] | None = None) -> int:
+        """The first half of ``sign``, up to the fsync (see ``Ledger.commit`` for ``then``). Returns what
+        ``sign_recorded`` takes. Raises as ``sign`` does."""
         recorded = [
             self._ledger.append(
                 now,
@@ -61,8 +68,16 @@ class RecordedKey:
             )
             for intent in intents
         ]
-        self._ledger.commit()
-        signatures = self._signatures([intent.to_be_signed for intent in intents])
+        self._ledger.commit(then=then)
+        self._tickets += 1
+        self.__recorded[self._tickets] = recorded, [intent.to_be_signed for intent in intents]
+        return self._tickets
+
+    def sign_recorded(self, ticket: int, now: int) -> list[bytes]:
+        """The second half, once: it waits until all of it is durable. Raises as ``sign`` does."""
+        recorded, to_be_signed = self.__recorded.pop(ticket)
+        self._ledger.ensure_durable(max(recorded, default=0))
+        signatures = self._signatures(to_be_signed)
         for seq, signature in zip(recorded, signatures, strict=True):
             self._complete(seq, signature, now)
         return signatures

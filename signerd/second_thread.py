@@ -1,7 +1,7 @@
-"""A second thread for what the library does without the interpreter's lock: signatures, and checks of them."""
+"""A second thread for what is done without the interpreter's lock: signatures, checks of them, commits."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -9,19 +9,26 @@ R = TypeVar("R")
 
 
 class SecondThread:
-    """Half of a batch is done here, the other half by whoever asks: two cores for one batch.
+    """Does one thing while whoever asks does another."""
 
-    It pays from some 50 µs an item on; below that, handing the interpreter's lock to and fro costs more.
-    """
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, worth_it: int = 2) -> None:
         self._executor = ThreadPoolExecutor(1, name)
+        self._worth_it = worth_it
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """What ``function``, which touches nothing that the threads share, makes of the items, in order."""
-        half = len(items) // 2
-        if half == 0:
+        """What ``function``, which touches nothing that the threads share, makes of the items, in order: of half
+        of them here, if there are as many as make it ``worth_it``. To hand work over and back costs some 100 µs."""
+        if len(items) < self._worth_it:
             return [function(item) for item in items]
+        half = len(items) // 2
         others = self._executor.submit(lambda: [function(item) for item in items[:half]])
         mine = [function(item) for item in items[half:]]
         return others.result() + mine
+
+    def begin(self, function: Callable[[], R]) -> Future[R]:
+        """Has it done, and returns at once: the ``result`` is waited for later."""
+        return self._executor.submit(function)
+
+    def close(self) -> None:
+        """Ends the thread, when it has done what was begun."""
+        self._executor.shutdown()

@@ -10,6 +10,7 @@ so a peer knows that what it could not send was not seen, and that what it sent 
 
 import collections
 import contextlib
+import functools
 import logging
 import selectors
 import signal
@@ -23,17 +24,15 @@ from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.logs import LogHandler
 from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueRequest, Message, Socket
 from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
-from signerd import issuance
 from signerd.authority import Authority
 from signerd.connection import CONNECTIONS_MAX, Connection, expendable, reserve_descriptors
+from signerd.group_commit import Asked, GroupCommit
 from signerd.operations import ANSWERS, Later
 from signerd.peers import Admission, credentials
 
 _log = logging.getLogger(__name__)
 
 BATCH_MAX = 16  # requests answered in a round: more would only make the first of them wait
-_SLOW_BATCH_MAX = 64  # where an fsync takes so long that it pays to share it among more
-_SLOW_COMMIT_SECONDS = 0.001
 _LOOK_SECONDS = 1.0  # how late a deadline may be noticed
 _QUIET_SECONDS = 0.1  # without requests, until what waits for the next commit is committed by itself
 _DRAIN_SECONDS = 10.0  # at the end, for replies to be taken
@@ -67,6 +66,7 @@ class Server:
         self._listeners = dict(listeners)
         self._connections: set[Connection] = set()
         self._queue: collections.deque[Work] = collections.deque()
+        self._certificates = GroupCommit(authority, self._wake_up)
         self._unanswered: list[tuple[Work, Later]] = []
         self._more_to_do = False  # for revocation
         self._selector = selectors.DefaultSelector()
@@ -87,6 +87,7 @@ class Server:
             while self._stop_at is None or (self._connections and time.monotonic() < self._stop_at):
                 self._round()
                 self._log.flush()
+            self._certificates.complete(self._now())
         for connection in list(self._connections):
             self._drop(connection)
         signal.set_wakeup_fd(-1)
@@ -94,7 +95,8 @@ class Server:
             end.close()
 
     def _round(self) -> None:
-        ready = self._selector.select(0 if self._queue or self._more_to_do else _QUIET_SECONDS)
+        busy = self._more_to_do or (self._queue and self._certificates.room)
+        ready = self._selector.select(0 if busy else _QUIET_SECONDS)
         for key, events in ready:
             match key.data:
                 case Connection() as connection:
@@ -108,8 +110,8 @@ class Server:
         unanswered, self._unanswered = self._unanswered, []
         for work, later in unanswered:
             self._reply(work, later() or later)
-        most = BATCH_MAX if self._authority.ledger.commit_seconds < _SLOW_COMMIT_SECONDS else _SLOW_BATCH_MAX
-        self._answer([self._queue.popleft() for _ in range(min(most, len(self._queue)))])
+        most = min(BATCH_MAX, len(self._queue), self._certificates.room)
+        self._answer([self._queue.popleft() for _ in range(most)])
         if not ready:
             self._commit_what_waits()
 
@@ -216,12 +218,16 @@ class Server:
         now = self._now()
         to_issue = [work for work in batch if work.op == "issue"]
         if to_issue:
-            asked = [(cast(IssueRequest, work.request), work.connection.asker) for work in to_issue]
-            for work, answer in zip(to_issue, issuance.issue(self._authority, asked, now), strict=True):
-                self._reply(work, answer)
+            self._certificates.add([self._asked(work) for work in to_issue], now)
+        self._certificates.advance(now)
+        if len(to_issue) < len(batch):
+            self._certificates.complete(now)  # a freeze, say, is answered after all that was asked for before
         for work in batch:
             if work.op != "issue":
                 self._reply(work, self._answer_one(work, now))
+
+    def _asked(self, work: Work) -> Asked:
+        return Asked(cast(IssueRequest, work.request), work.connection.asker, functools.partial(self._reply, work))
 
     def _answer_one(self, work: Work, now: int) -> Message | Refused | Later:
         try:
@@ -269,6 +275,11 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
         self._selector.register(self._signals, selectors.EVENT_READ, None)
+
+    def _wake_up(self) -> None:
+        """Ends the wait for something to do; of any thread."""
+        with contextlib.suppress(OSError):  # it is awake, or at its end
+            self._wake.send(b"\0")
 
     def _handle_signals(self) -> None:
         for number in self._signals.recv(64):

@@ -5,17 +5,19 @@ signs only what was committed, no signature leaves. Nothing is retried over a fa
 failed fsync the kernel may have dropped the pages that it could not write. A restart reads what the
 disk really holds and goes on from there.
 
+A commit may go on beside the loop, which meanwhile prepares what comes next: whatever needs the file waits for it.
+
 What is durable is the entries. The index follows them when it is read, when there is a moment for it, or when
 it has fallen behind by so much; and a start brings it up to date.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,14 @@ from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.wire import pack, unpack
 from signerd.ledger import index, schema
 from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
+from signerd.ledger.file import if_full, lock, prepare
 from signerd.ledger.index import Fact
 from signerd.ledger.verify import Stretch, apply_again, verify_stretch
+from signerd.second_thread import SecondThread
 
 _log = logging.getLogger(__name__)
 
 _COMMITS_AVERAGED = 16
-_LITTLE_ROOM = 64 * 1024  # bytes: less than SQLite takes to open a file for writing
-LOG_BYTES = 16 * 1024 * 1024  # of the write-ahead log, between backups
 _BACKLOG = 1024  # entries, at which the index is brought up to date, which takes some 10 ms
 _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
 
@@ -42,23 +44,34 @@ class Ledger:
         self.path = path
         self.commit_seconds = 0.0  # what a commit takes, lately
         self._failure: str | None = None
+        self._commits = SecondThread("commit")
+        self._commit_under_way: tuple[Future[float], int] | None = None  # and the last entry in it
+        self._durable = 0  # the last entry that is
         self._unwritten: list[Entry] = []  # appended, and neither committed nor read yet
         self._backlog: list[Fact] = []  # what the index does not know yet
         self._serials: set[bytes] = set()  # of the certificates in there
         with contextlib.ExitStack() as undo:
-            self._lock = _lock(path)
+            self._lock = lock(path)
             undo.callback(os.close, self._lock)
             try:
-                # check_same_thread stays on: the event loop's thread is the only one that touches it.
-                self._db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
-                undo.callback(self._db.close)
-                _prepare(self._db, path)
+                # Of the event loop's thread, but for a commit that is under way: see ``_db``.
+                self._connection = sqlite3.connect(
+                    path, isolation_level=None, cached_statements=64, check_same_thread=False
+                )
+                undo.callback(self._connection.close)
+                prepare(self._db, path)
                 self.head = self._checked_head()
                 self._catch_up()
                 self._db.execute("COMMIT")
             except schema.DAMAGE as error:
-                raise ConfigurationError(f"{path}: not a usable ledger: {error}{_if_full(path)}") from None
+                raise ConfigurationError(f"{path}: not a usable ledger: {error}{if_full(path)}") from None
             undo.pop_all()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The connection, once no commit is under way."""
+        self._finish_commit()
+        return self._connection
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -78,19 +91,60 @@ class Ledger:
         self.head = entry.head
         return entry.seq
 
-    def commit(self) -> None:
-        """Makes all that was appended durable: returns after the fsync."""
+    def commit(self, *, then: Callable[[], None] | None = None) -> None:
+        """Makes all that was appended durable: returns after the fsync. With ``then`` it returns at once; whatever
+        needs the file waits for the fsync, and after it ``then`` is called, in another thread."""
         with self._final_failure():
             self._write()
             if len(self._backlog) >= _BACKLOG:
                 self._index(_signed(self._backlog))
             if self._db.in_transaction:
-                before = time.perf_counter()
-                self._db.execute("COMMIT")
-                self.commit_seconds += (time.perf_counter() - before - self.commit_seconds) / _COMMITS_AVERAGED
+                if then is None:
+                    self._committed(self._commit_now(), self.head.seq)
+                else:
+                    outcome = self._commits.begin(self._commit_now)
+                    self._commit_under_way = outcome, self.head.seq
+                    outcome.add_done_callback(lambda _: then())
+            elif then is not None:
+                then()
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether an fsync is under way."""
+        return self._commit_under_way is not None and not self._commit_under_way[0].done()
+
+    def _commit_now(self) -> float:
+        before = time.perf_counter()
+        self._connection.execute("COMMIT")
+        return time.perf_counter() - before
+
+    def _committed(self, seconds: float, last: int) -> None:
+        self.commit_seconds += (seconds - self.commit_seconds) / _COMMITS_AVERAGED
+        self._durable = last
+
+    def _finish_commit(self) -> None:
+        """Waits for the commit that is under way. What goes wrong with it shows as ``failure``."""
+        if self._commit_under_way is not None:
+            (outcome, last), self._commit_under_way = self._commit_under_way, None
+            try:
+                self._committed(outcome.result(), last)
+            except sqlite3.Error as error:
+                self._fail(error)
+
+    def wait(self) -> None:
+        """Returns when no commit is under way."""
+        self._finish_commit()
+
+    def ensure_durable(self, seq: int) -> None:
+        """Returns when this entry is durable. Raises ``Refused`` if it can't be."""
+        if seq > self._durable:
+            with self._final_failure():  # which waits for the commit that is under way
+                pass
+        if seq > self._durable:
+            self.commit()
 
     def settle(self) -> None:
-        """The same, with the index brought up to date."""
+        """Commits, with the index brought up to date."""
         with self._final_failure():
             self._write()
             self._index(len(self._backlog))
@@ -142,18 +196,20 @@ class Ledger:
 
     @contextlib.contextmanager
     def _final_failure(self) -> Iterator[None]:
+        self._finish_commit()
         if self._failure is not None:
             raise Refused(ErrorCode.UNAVAILABLE, self._failure)
         try:
             yield
         except sqlite3.Error as error:
-            self._failure = f"the ledger can't be written ({error}{_if_full(self.path)}); the signer needs a restart"
-            _log.critical("%s", self._failure)
-            self._go_back()
-            raise Refused(ErrorCode.UNAVAILABLE, self._failure) from None
+            self._fail(error)
+            raise Refused(ErrorCode.UNAVAILABLE, str(self._failure)) from None
 
-    def _go_back(self) -> None:
-        """To what is durable. Reads, which go on, see the index of that, in a transaction that is never committed."""
+    def _fail(self, error: sqlite3.Error) -> None:
+        """Takes nothing more, and goes back to what is durable: reads, which go on, see the index of that, in a
+        transaction that is never committed."""
+        self._failure = f"the ledger can't be written ({error}{if_full(self.path)}); the signer needs a restart"
+        _log.critical("%s", self._failure)
         self._unwritten.clear()
         self._backlog.clear()
         with contextlib.suppress(sqlite3.Error):
@@ -178,6 +234,7 @@ class Ledger:
         """Commits what is open and closes the file."""
         with contextlib.suppress(Refused):
             self.settle()
+        self._commits.close()
         self._db.close()
         os.close(self._lock)
 
@@ -278,39 +335,3 @@ def _signed(backlog: Sequence[Fact]) -> int:
     while count and index.is_certificate(backlog[count - 1]):
         count -= 1
     return count
-
-
-def _if_full(path: Path) -> str:
-    """A word on the disk, where that is why: SQLite calls it an I/O error when it can't make a file."""
-    with contextlib.suppress(OSError):
-        status = os.statvfs(path.parent)
-        if status.f_bavail * status.f_frsize < _LITTLE_ROOM:
-            return "; the disk is full"
-    return ""
-
-
-def _lock(path: Path) -> int:
-    """A descriptor that holds the lock of the ledger: a second writer would fork the chain."""
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise ConfigurationError(f"{path}.lock: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise ConfigurationError(f"{path} is in use by another ca_signerd") from None
-    return descriptor
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA trusted_schema = OFF")
-    empty = schema.is_empty(db)
-    if not empty and (problem := schema.problem(db)) is not None:
-        raise ConfigurationError(f"{path} {problem}")
-    # Not before that: it writes to the file, which may be somebody else's.
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # an fsync of the write-ahead log at each commit
-    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")  # what it grew by during a backup is given back
-    if empty:
-        schema.create(db)

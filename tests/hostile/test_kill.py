@@ -30,6 +30,16 @@ SHARE = 4  # one kill in so many comes while the signer starts
 CSRS = [csr_for(dns("a.example.net"), dns("b.example.net")), make_csr(key=private_key("p256"))]
 
 
+class SignerOnASlowDisk(Signer):
+    """One that lets each fsync go on beside its loop, as it does by itself where they take long."""
+
+    def command(self) -> list[str]:
+        command = super().command()
+        at = command.index("-m")
+        start = "import signerd.group_commit as g, signerd.__main__ as m; g.SLOW_SECONDS = -1.0; m.main()"
+        return [*command[:at], "-c", start, *command[at + 2 :]]
+
+
 class Client(threading.Thread):
     """Asks for one certificate after the other, and again, with the same idempotency key, until it has it."""
 
@@ -102,10 +112,11 @@ def kill_at_a_random_moment(signer: Signer, clients: list[Client], chance: rando
 
 
 @pytest.mark.timeout(120 + 6 * KILLS)
-def test_after_each_kill_the_ledger_knows_every_certificate_and_every_intent_has_its_own() -> None:
+@pytest.mark.parametrize("disk", [Signer, SignerOnASlowDisk])
+def test_after_each_kill_the_ledger_knows_every_certificate_and_every_intent_has_its_own(disk: type[Signer]) -> None:
     print(f"SIGNERD_KILLS={KILLS} SIGNERD_SEED={SEED}")  # noqa: T201 - to repeat it
     chance = random.Random(SEED)  # noqa: S311 - moments, not secrets
-    with Signer(key=chance.choice(["p256", "rsa2048", "ed25519", "p384"])) as signer:
+    with disk(key=chance.choice(["p256", "rsa2048", "ed25519", "p384"])) as signer:
         ledger = LedgerReader(signer.ledger_path)
         issuer = x509.load_pem_x509_certificate((signer.identity / "ca.crt.pem").read_bytes())
         known: set[bytes] = set()

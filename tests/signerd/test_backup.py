@@ -18,7 +18,7 @@ from signerd.identity import load_identity
 from signerd.ledger import backup
 from signerd.ledger.backup import IDLE_SECONDS, PART_BYTES
 from signerd.ledger.chain import GENESIS
-from signerd.ledger.store import LOG_BYTES
+from signerd.ledger.file import LOG_BYTES
 from tests.authorities import LocalAuthority, local_authority
 from tests.csrs import csr_for, dns
 from tests.edited_ledgers import editing, issue, problems_of

@@ -4,7 +4,7 @@ import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -56,10 +56,10 @@ class WatchedLedger(Ledger):
         self.events.append(f"append {kind}")
         return super().append(now, kind, body, exact_time=exact_time)
 
-    def commit(self) -> None:
+    def commit(self, *, then: Callable[[], None] | None = None) -> None:
         if self.fails:
             raise Refused(ErrorCode.UNAVAILABLE, "the disk is gone")
-        super().commit()
+        super().commit(then=then)
         self.events.append("commit")
 
 
@@ -178,9 +178,9 @@ class Doomed(Ledger):
         seq = super().append(now, kind, body, **options)
         reached(f"after append {kind}")
         return seq
-    def commit(self):
+    def commit(self, **options):
         reached("before commit")
-        super().commit()
+        super().commit(**options)
         reached("after commit")
 
 real = module._signing_function
@@ -371,4 +371,14 @@ def test_that_search_would_find_a_key() -> None:
 def test_the_recorded_key_offers_nothing_but_to_record_and_sign(path: Path) -> None:
     with ledger_at(path) as ledger:
         key = RecordedKey(private_key("p256"), ledger)
-        assert {name for name in dir(key) if not name.startswith("_")} == {"sign", "recover"}
+        assert {name for name in dir(key) if not name.startswith("_")} == {"sign", "record", "sign_recorded", "recover"}
+
+
+def test_what_was_recorded_is_signed_once_and_nothing_else_is(path: Path) -> None:
+    with ledger_at(path) as ledger:
+        key = RecordedKey(private_key("p256"), ledger)
+        ticket = key.record(INTENTS, NOW)
+        assert len(key.sign_recorded(ticket, NOW)) == len(INTENTS)
+        for other in ticket, ticket + 1, 0:
+            with pytest.raises(KeyError):
+                key.sign_recorded(other, NOW)
