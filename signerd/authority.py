@@ -56,7 +56,7 @@ class Authority:
     ) -> None:
         self.ledger = ledger
         self.key = RecordedKey(identity.private_key, ledger)
-        self.second_thread = SecondThread("prove", worth_it=6)
+        self.second_thread = SecondThread("prove")
         self.chain = tuple(certificate.public_bytes(Encoding.DER) for certificate in identity.chain)
         self._make_serial = make_serial
         self._lately: collections.deque[int] = collections.deque(maxlen=1024)

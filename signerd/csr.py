@@ -62,6 +62,11 @@ class UnprovenCsr(NamedTuple):
     signature: bytes
     algorithm: hashes.HashAlgorithm | None
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether to check it takes some 20 µs, as with RSA; with the others it is 60 and more."""
+        return self.unproven.key_type.startswith("rsa")
+
     def proven(self) -> Csr:
         """The CSR, which its own key has signed. Raises Refused ``bad_csr``."""
         # By the key at hand: the library's is_signature_valid would load it once more, a fifth of the whole cost.

@@ -19,6 +19,7 @@ from signerd.policy.decide import Decision, Grant, choose_profile, decide
 from signerd.proofs import proof_rule
 
 _log = logging.getLogger(__name__)
+_WORTH_A_THREAD = 6  # CSRs whose signatures take their time
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -78,7 +79,9 @@ class Batch:
     def prepare(self, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> None:
         """Takes in requests: each of them is refused, or only needs a signature."""
         read = [self._read(request, now) for request, _ in requests]
-        for (request, asker), csr in zip(requests, self._authority.second_thread.map(_prove, read), strict=True):
+        slow = sum(isinstance(one, UnprovenCsr) and not one.is_quick for one in read)
+        proven = (self._authority.second_thread.map if slow >= _WORTH_A_THREAD else map)(_prove, read)
+        for (request, asker), csr in zip(requests, proven, strict=True):
             self._answers.append(_prepare(self._authority, request, asker, csr, now) if isinstance(csr, Csr) else csr)
 
     def record(self, now: int, *, then: Callable[[], None] | None = None) -> None:

@@ -11,16 +11,15 @@ R = TypeVar("R")
 class SecondThread:
     """Does one thing while whoever asks does another."""
 
-    def __init__(self, name: str, worth_it: int = 2) -> None:
+    def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, name)
-        self._worth_it = worth_it
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """What ``function``, which touches nothing that the threads share, makes of the items, in order: of half
-        of them here, if there are as many as make it ``worth_it``. To hand work over and back costs some 100 µs."""
-        if len(items) < self._worth_it:
-            return [function(item) for item in items]
+        of them here. To hand work over and back costs some 100 µs."""
         half = len(items) // 2
+        if half == 0:
+            return [function(item) for item in items]
         others = self._executor.submit(lambda: [function(item) for item in items[:half]])
         mine = [function(item) for item in items[half:]]
         return others.result() + mine

@@ -33,7 +33,7 @@ from signerd.second_thread import SecondThread
 _log = logging.getLogger(__name__)
 
 _COMMITS_AVERAGED = 16
-_BACKLOG = 1024  # entries, at which the index is brought up to date, which takes some 10 ms
+_BACKLOG = 512  # entries, at which the index is brought up to date, which takes some 4 ms
 _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
 
 

@@ -158,23 +158,23 @@ def _is_roca(modulus: int) -> bool:
 
 
 FERMAT_ROUNDS = 100  # as the Baseline Requirements, 6.1.1.3 ask
-_SIEVE = 9 * 5 * 7 * 11
-_SQUARES = frozenset(n * n % _SIEVE for n in range(_SIEVE))
-_SQUARES_MOD_128 = frozenset(n * n % 128 for n in range(128))
+_SIEVE = 16 * 9 * 5 * 7 * 11
+_SQUARES = {k * k % _SIEVE for k in range(_SIEVE)}  # two in a hundred
+_MAY_BE_SQUARE = bytes(n in _SQUARES for n in range(_SIEVE))
+_ROUNDS = [(k, k * k) for k in range(FERMAT_ROUNDS)]
 
 
 def _has_close_primes(modulus: int) -> bool:
     """Whether Fermat's method factors ``modulus`` within FERMAT_ROUNDS: some a² - modulus is a square.
 
-    Nearly all candidates are ruled out by what a square can be modulo two small numbers, so that the square
-    root of a large number is rarely taken.
+    Nearly all candidates are ruled out by what a square can be modulo a small number, without a look at a large one.
     """
     root = isqrt(modulus - 1) + 1
     rest = root * root - modulus
-    step = 2 * root + 1
-    for _ in range(FERMAT_ROUNDS):
-        if rest & 127 in _SQUARES_MOD_128 and rest % _SIEVE in _SQUARES and isqrt(rest) ** 2 == rest:
-            return True
-        rest += step
-        step += 2
-    return False
+    small_rest, small_step = rest % _SIEVE, 2 * root % _SIEVE
+    candidates = [
+        rest + k * (2 * root + k)  # (root + k)² - modulus
+        for k, square in _ROUNDS
+        if _MAY_BE_SQUARE[(small_rest + k * small_step + square) % _SIEVE]
+    ]
+    return any(isqrt(candidate) ** 2 == candidate for candidate in candidates)
