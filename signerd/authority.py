@@ -105,10 +105,14 @@ class Authority:
         self.usage.thawed()
         _log.warning("issuance goes on: %s", why)
 
-    @property
-    def state(self) -> str:
-        """ready, frozen, or unavailable (the ledger can't be written)."""
-        if self.ledger.failure is not None:
+    def problem(self, now: int) -> str | None:
+        """Why nothing can be issued, whatever operators may want; or None."""
+        in_time = self.issuer.can_issue(now)
+        return self.ledger.problem(now) or (None if in_time else "the CA's own certificate has ended, or is about to")
+
+    def state(self, now: int) -> str:
+        """ready, frozen, or unavailable (there is a ``problem``)."""
+        if self.problem(now) is not None:
             return "unavailable"
         return "ready" if self.frozen is None else "frozen"
 

@@ -19,7 +19,7 @@ def answer_describe(
 ) -> messages.DescribeReply:
     policy = authority.policy
     return messages.DescribeReply(
-        state=authority.state,
+        state=authority.state(now),
         chain=authority.chain,
         profiles=tuple(
             messages.ProfileDescription(

@@ -17,8 +17,8 @@ def answer_status(
 ) -> messages.StatusReply:
     ledger = authority.ledger
     return messages.StatusReply(
-        state=authority.state,
-        detail=ledger.failure or authority.frozen,
+        state=authority.state(now),
+        detail=authority.problem(now) or authority.frozen,
         issuer=authority.issuer.certificate.subject.rfc4514_string(),
         issuer_not_after=authority.issuer.not_after,
         certificates=count_by_state(ledger, now),
@@ -50,12 +50,12 @@ def answer_freeze(
     authority: Authority, request: messages.FreezeRequest, asker: Asker, now: int
 ) -> messages.FreezeReply:
     authority.freeze(request.why or "by an operator", now)
-    return messages.FreezeReply(state=authority.state)
+    return messages.FreezeReply(state=authority.state(now))
 
 
 def answer_thaw(authority: Authority, request: messages.ThawRequest, asker: Asker, now: int) -> messages.ThawReply:
     authority.thaw(request.why, now)
-    return messages.ThawReply(state=authority.state)
+    return messages.ThawReply(state=authority.state(now))
 
 
 def answer_reload(

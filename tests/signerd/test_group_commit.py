@@ -130,7 +130,7 @@ def test_an_fsync_that_fails_is_final_for_all_that_wait(disk: Disk) -> None:
     disk.certificates.complete(NOW)
     assert [answer.code for answer in disk.answers if isinstance(answer, Refused)] == [ErrorCode.UNAVAILABLE] * 3
     assert disk.recorded() == 0
-    assert disk.at.authority.state == "unavailable"
+    assert disk.at.authority.state(NOW) == "unavailable"
 
 
 def test_an_idempotency_key_is_in_use_until_its_request_is_answered(disk: Disk) -> None:

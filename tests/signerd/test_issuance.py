@@ -303,7 +303,7 @@ def test_while_frozen_nothing_is_issued_also_after_a_restart_until_it_is_thawed(
         authority.restart()
         assert authority.refusal(GOOD).detail == "frozen: the frontend was taken over"
         assert authority.code(GOOD, asker=OPERATOR) is ErrorCode.FROZEN
-        assert authority.authority.state == "frozen"
+        assert authority.authority.state(authority.now) == "frozen"
         authority.authority.thaw("", NOW)
         assert authority.code(GOOD) is None
         authority.restart()

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,27 @@ def test_status_says_why_issuance_is_frozen_or_can_not_be_had(local: LocalAuthor
     assert failed.state == "unavailable"
     assert failed.detail is not None
     assert "the ledger can't be written" in failed.detail
+
+
+@pytest.mark.parametrize(
+    ("moment", "why"),
+    [
+        (lambda local: local.now - 90, "the clock is 90 s behind the last entry of the ledger"),
+        (lambda local: int(local.ca.not_valid_after_utc.timestamp()), "the CA's own certificate has ended"),
+    ],
+)
+def test_what_can_not_issue_does_not_say_that_it_is_ready(
+    local: LocalAuthority, moment: Callable[[LocalAuthority], int], why: str
+) -> None:
+    ask(local, "freeze", FREEZE)
+    ask(local, "thaw", THAW)
+    local.now = moment(local)
+    status = ask(local, "status", messages.StatusRequest())
+    described = ask(local, "describe", messages.DescribeRequest())
+    assert isinstance(status, messages.StatusReply)
+    assert isinstance(described, messages.DescribeReply)
+    assert status.state == described.state == "unavailable"
+    assert why in str(status.detail)
 
 
 def test_show_has_the_certificate_and_says_what_it_is(local: LocalAuthority) -> None:
