@@ -102,7 +102,7 @@ class Server:
                 case Connection() as connection:
                     self._serve(connection, events)
                 case Socket() as where:
-                    self._accept(where)
+                    self._accept_all(where)
                 case _:
                     self._handle_signals()
         self._tick(time.monotonic())  # what had come in time has been read by now, however long a round takes
@@ -117,12 +117,20 @@ class Server:
 
     # --- connections ----------------------------------------------------------------------------
 
-    def _accept(self, where: Socket) -> None:
-        try:
-            peer, _ = self._listeners[where].accept()
-        except OSError as error:  # it went away, or there are too many open files
-            _log.warning("accept on %s.sock: %s", where.value, error)
-            return
+    def _accept_all(self, where: Socket) -> None:
+        """Takes the connections that wait, as many as there may be at once: with one a round the last of a
+        frontend's threads would wait for rounds and rounds."""
+        for _ in range(CONNECTIONS_MAX[where]):
+            try:
+                peer, _ = self._listeners[where].accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # it went away, or there are too many open files
+                _log.warning("accept on %s.sock: %s", where.value, error)
+                return
+            self._accept(where, peer)
+
+    def _accept(self, where: Socket, peer: socket.socket) -> None:
         who = credentials(peer)
         if not self._admission.allows(where, peer):
             _log.warning("audit: uid %d may not connect to %s.sock", who.uid, where.value)
