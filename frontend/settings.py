@@ -39,7 +39,7 @@ class FrontendSettings(Struct, frozen=True, forbid_unknown_fields=True):
     sign_socket: str = "/run/ca/sign.sock"
     hooks: Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")] | None = None
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
-    threads: Annotated[int, Meta(ge=1, le=256)] = 32
+    threads: Annotated[int, Meta(ge=1, le=256)] = 64
     trusted_proxy: str | None = None
     metrics_listen: str | None = None
 
