@@ -20,7 +20,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         sign_socket="/run/ca/sign.sock",
         hooks=None,
         workers=1,
-        threads=32,
+        threads=64,
         trusted_proxy=None,
         metrics_listen=None,
     )
