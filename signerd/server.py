@@ -118,9 +118,9 @@ class Server:
     # --- connections ----------------------------------------------------------------------------
 
     def _accept_all(self, where: Socket) -> None:
-        """Takes the connections that wait, as many as there may be at once: with one a round the last of a
-        frontend's threads would wait for rounds and rounds."""
-        for _ in range(CONNECTIONS_MAX[where]):
+        """Takes the connections that wait: with one a round the last of a frontend's threads would wait for rounds
+        and rounds. At the limit it is one, so that those whom it costs their place are heard before."""
+        for _ in range(max(1, CONNECTIONS_MAX[where] - len(self._on(where)))):
             try:
                 peer, _ = self._listeners[where].accept()
             except BlockingIOError:
@@ -129,6 +129,9 @@ class Server:
                 _log.warning("accept on %s.sock: %s", where.value, error)
                 return
             self._accept(where, peer)
+
+    def _on(self, where: Socket) -> list[Connection]:
+        return [connection for connection in self._connections if connection.where is where]
 
     def _accept(self, where: Socket, peer: socket.socket) -> None:
         who = credentials(peer)
@@ -145,7 +148,7 @@ class Server:
 
     def _make_room(self, where: Socket) -> bool:
         """At the limit, ends a connection; says whether there is room: not while each has a request under way."""
-        others = [connection for connection in self._connections if connection.where is where]
+        others = self._on(where)
         if len(others) < CONNECTIONS_MAX[where]:
             return True
         victim = expendable(others)
