@@ -41,7 +41,7 @@ venv: ## .venv with the project (editable) and its tools, newest versions
 	@tools/packages python
 	@tools/venv $(VENV) newest
 
-bench: ## our full stack and cfssl, nginx, other stores, growth, revocation (35 minutes; ARGS=... to narrow it)
+bench: ## our full stack and cfssl, nginx, other stores, growth, revocation (20 minutes; ARGS=... to narrow it)
 	@tools/packages python run bench
 	@tools/venv $(VENV) newest
 	$(BIN)/python -m bench $(ARGS)
