@@ -265,7 +265,7 @@ def measure(certificates: int, seconds: float) -> Iterator[Figure]:
     empty, large = Signer(), Signer()
     with contextlib.ExitStack() as stack:
         for signer in (empty, large):
-            stack.callback(_close, signer)
+            stack.callback(close_quietly, signer)
         began = time.process_time()
         build(large.ledger_path, certificates)
         work = (time.process_time() - began) / certificates
@@ -282,8 +282,9 @@ def measure(certificates: int, seconds: float) -> Iterator[Figure]:
         yield Figure("memory after all of it, at most", large.memory_peak() / 2**20, "MiB", 64)
 
 
-def _close(signer: Signer) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its log, which is for tests that failed
+def close_quietly(signer: Signer) -> None:
+    """Ends a signer without its log, which it prints for tests that failed."""
+    with contextlib.redirect_stdout(io.StringIO()):
         signer.close()
 
 

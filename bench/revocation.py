@@ -10,7 +10,6 @@ but who did not freeze issuance first.
 
 import argparse
 import contextlib
-import io
 import multiprocessing
 import os
 import selectors
@@ -24,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.ledger_million import build
+from bench.ledger_million import build, close_quietly
 from protocol.messages import CrlRequest, HelloRequest, IssueRequest, RevokeRequest
 from protocol.wire import FrameReader, encode_request
 from signerd.ledger.index import ALL_SHARDS
@@ -67,7 +66,7 @@ def run(certificates: int, clients: int, seconds: float) -> Outcome:
     """One run with so many certificates, about, and so many seconds of load before and after."""
     signer = Signer(base_url="http://ca.example.net")
     with contextlib.ExitStack() as stack:
-        stack.callback(_close, signer)
+        stack.callback(close_quietly, signer)
         build(signer.ledger_path, int(certificates * _BUILT_PER_LIVE))
         signer.start()
         load = stack.enter_context(_load(signer.sign_path, clients))
@@ -182,11 +181,6 @@ def _latencies(what: str, seen: Sequence[tuple[float, float]], begin: float, end
     took = [latency * 1000 for when, latency in seen if begin <= when < end]
     cuts = statistics.quantiles(took, n=100)
     return Latencies(what, end - begin, len(took), cuts[49], cuts[98], max(took))
-
-
-def _close(signer: Signer) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its log, which is for tests that failed
-        signer.close()
 
 
 def main() -> None:

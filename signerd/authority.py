@@ -107,8 +107,7 @@ class Authority:
 
     def problem(self, now: int) -> str | None:
         """Why nothing can be issued, whatever operators may want; or None."""
-        in_time = self.issuer.can_issue(now)
-        return self.ledger.problem(now) or (None if in_time else "the CA's own certificate has ended, or is about to")
+        return self.ledger.problem(now) or self.issuer.problem(now)
 
     def state(self, now: int) -> str:
         """ready, frozen, or unavailable (there is a ``problem``)."""

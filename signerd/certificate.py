@@ -58,9 +58,10 @@ class Issuer:
         self.authority_key = _extension(_authority_key_identifier(certificate), critical=False)
         self._access = _extension(_information_access(base_url), critical=False) if base_url else b""
 
-    def can_issue(self, now: int) -> bool:
-        """Whether the CA's own certificate lasts as long as the shortest of a leaf."""
-        return self.not_after >= now - BACKDATING + LIFETIME_MIN - 1
+    def problem(self, now: int) -> str | None:
+        """Why no leaf can be issued: the CA's own certificate ends before the shortest of them would; or None."""
+        in_time = self.not_after >= now - BACKDATING + LIFETIME_MIN - 1
+        return None if in_time else "the CA's own certificate has ended, or is about to"
 
     def validity(self, lifetime: int, now: int) -> Validity:
         """From a minute back, for exactly ``lifetime`` seconds, and never past the issuer's own end."""
@@ -89,10 +90,6 @@ class Issuer:
             grant.csr.spki,
             der.tlv(0xA3, der.tlv(der.SEQUENCE, *extensions)),
         )
-
-    def certificate_of(self, to_be_signed: bytes, signature: bytes) -> bytes:
-        """The certificate (RFC 5280, 4.1.1) of bytes that ``to_be_signed`` made."""
-        return der.tlv(der.SEQUENCE, to_be_signed, self.signature_algorithm, der.bit_string(signature))
 
 
 def key_identifier(spki: bytes) -> bytes:

@@ -140,7 +140,7 @@ def _guarded(otherwise: str, load: Callable[[], T]) -> T:
 
 # --- frame ------------------------------------------------------------------------------------------
 
-_INTEGER, _BIT_STRING, _OID, _SEQUENCE, _SET, _CONTEXT_0 = 0x02, 0x03, 0x06, 0x30, 0x31, 0xA0
+_OID, _CONTEXT_0 = 0x06, 0xA0
 
 
 class _Frame(NamedTuple):
@@ -157,9 +157,9 @@ class _Frame(NamedTuple):
 def _take_apart(der: bytes) -> _Frame:
     if len(der) > CSR_BYTES_MAX:
         raise ValueError(f"the CSR is longer than {CSR_BYTES_MAX} bytes")
-    (request,) = _parts(der, _SEQUENCE)
-    info, algorithm, signature = _parts(request.value, _SEQUENCE, _SEQUENCE, _BIT_STRING)
-    version, subject, spki, attributes = _parts(info.value, _INTEGER, _SEQUENCE, _SEQUENCE, _CONTEXT_0)
+    (request,) = _parts(der, asn1.SEQUENCE)
+    info, algorithm, signature = _parts(request.value, asn1.SEQUENCE, asn1.SEQUENCE, asn1.BIT_STRING)
+    version, subject, spki, attributes = _parts(info.value, asn1.INTEGER, asn1.SEQUENCE, asn1.SEQUENCE, _CONTEXT_0)
     if version.value != b"\0":
         raise ValueError("the CSR's version is not 1 (RFC 2986, 4.1)")
     if signature.value[:1] != b"\0":
@@ -206,7 +206,7 @@ def _check_attributes(content: bytes) -> None:
     """Refuses attributes that can be read in two ways: the library takes the first and drops the rest."""
     seen = set()
     for attribute in asn1.parts(content):
-        oid, values = _parts(attribute.value, _OID, _SET)
+        oid, values = _parts(attribute.value, _OID, asn1.SET)
         if oid.value in seen:
             raise ValueError("the CSR has the same attribute twice")
         seen.add(oid.value)

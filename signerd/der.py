@@ -76,13 +76,15 @@ def oid(dotted: str) -> bytes:
     return tlv(0x06, bytes(octets))
 
 
-def signed(to_be_signed: bytes, signature: bytes) -> bytes:
+def signed(to_be_signed: bytes, signature: bytes, algorithm: bytes | None = None) -> bytes:
     """A Certificate or CertificateList (RFC 5280, 4.1.1 and 5.1.1).
 
-    Its signatureAlgorithm is the one that the to-be-signed bytes name: their first SEQUENCE.
+    Its signatureAlgorithm is the one that the to-be-signed bytes name, their first SEQUENCE: ``algorithm``, for
+    who knows it already.
     """
-    (outer,) = parts(to_be_signed)
-    algorithm = next(part.whole for part in parts(outer.value) if part.tag == SEQUENCE)
+    if algorithm is None:
+        (outer,) = parts(to_be_signed)
+        algorithm = next(part.whole for part in parts(outer.value) if part.tag == SEQUENCE)
     return tlv(SEQUENCE, to_be_signed, algorithm, bit_string(signature))
 
 

@@ -47,19 +47,18 @@ class GroupCommit:
 
     def advance(self, now: int) -> None:
         """Records what is prepared and answers what is recorded, but for what an fsync under way holds up."""
-        if self._authority.ledger.is_committing:
-            return
-        recorded, self._under_way = self._under_way, None
-        if self._asked:
+        recorded = self._take_recorded()
+        if self._asked and not self._under_way:
             is_slow = self._authority.ledger.commit_seconds > SLOW_SECONDS
             self._under_way = self._next, self._asked
             self._next, self._asked = Batch(self._authority, before=self._under_way[0]), []
             self._under_way[0].record(now, then=self._wake if is_slow else None)
-        for batch, asked in filter(None, (recorded, self._take_if_recorded())):
+        for batch, asked in filter(None, (recorded, self._take_recorded())):
             for one, answer in zip(asked, batch.answers(now), strict=True):
                 one.reply(answer)
 
-    def _take_if_recorded(self) -> tuple[Batch, list[Asked]] | None:
+    def _take_recorded(self) -> tuple[Batch, list[Asked]] | None:
+        """The batch that no fsync holds up any more."""
         if self._authority.ledger.is_committing:
             return None
         under_way, self._under_way = self._under_way, None

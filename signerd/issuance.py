@@ -9,6 +9,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CheckReply, IssueReply, IssueRequest, Rule
+from signerd import der
 from signerd.authority import Authority
 from signerd.certificate import Validity, subject_text
 from signerd.csr import Csr, UnprovenCsr, parse_csr, read_csr
@@ -168,10 +169,9 @@ def _decide(authority: Authority, request: IssueRequest, asker: Asker, csr: Csr,
 
 def _rules_for_all(authority: Authority, now: int) -> Iterator[Rule]:
     """What stops all issuance, whoever asks and for whatever."""
-    problem, frozen = authority.ledger.problem(now), authority.frozen
-    in_time = authority.issuer.can_issue(now)
+    problem, ended, frozen = authority.ledger.problem(now), authority.issuer.problem(now), authority.frozen
     yield Rule("ledger", problem is None, problem or "it can be written")
-    yield Rule("issuer", in_time, "in time" if in_time else "the CA's own certificate has ended, or is about to")
+    yield Rule("issuer", ended is None, ended or "in time")
     yield Rule("frozen", frozen is None, "no" if frozen is None else frozen)
 
 
@@ -213,7 +213,7 @@ def _reply(authority: Authority, prepared: Prepared, signature: bytes) -> IssueR
         prepared.serial.hex(), facts["client"], facts["profile"], " ".join(facts["names"]),
     )  # fmt: skip
     return IssueReply(
-        certificate=authority.issuer.certificate_of(prepared.intent.to_be_signed, signature),
+        certificate=der.signed(prepared.intent.to_be_signed, signature, authority.issuer.signature_algorithm),
         chain=authority.chain,
         serial=prepared.serial,
         not_before=prepared.validity.not_before,

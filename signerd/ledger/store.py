@@ -70,7 +70,7 @@ class Ledger:
     @property
     def _db(self) -> sqlite3.Connection:
         """The connection, once no commit is under way."""
-        self._finish_commit()
+        self.wait()
         return self._connection
 
     # --- writing ------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Ledger:
         self.commit_seconds += (seconds - self.commit_seconds) / _COMMITS_AVERAGED
         self._durable = last
 
-    def _finish_commit(self) -> None:
+    def wait(self) -> None:
         """Waits for the commit that is under way. What goes wrong with it shows as ``failure``."""
         if self._commit_under_way is not None:
             (outcome, last), self._commit_under_way = self._commit_under_way, None
@@ -131,23 +131,17 @@ class Ledger:
             except sqlite3.Error as error:
                 self._fail(error)
 
-    def wait(self) -> None:
-        """Returns when no commit is under way."""
-        self._finish_commit()
-
     def ensure_durable(self, seq: int) -> None:
         """Returns when this entry is durable. Raises ``Refused`` if it can't be."""
         if seq > self._durable:
-            with self._final_failure():  # which waits for the commit that is under way
-                pass
+            self.wait()
         if seq > self._durable:
             self.commit()
 
     def settle(self) -> None:
         """Commits, with the index brought up to date."""
         with self._final_failure():
-            self._write()
-            self._index(len(self._backlog))
+            self._index_all()
         self.commit()
 
     def _write(self) -> None:
@@ -177,6 +171,10 @@ class Ledger:
             del self._backlog[:count]
             self._serials = {fact.body["serial"] for fact in self._backlog if index.is_certificate(fact)}
 
+    def _index_all(self) -> None:
+        self._write()
+        self._index(len(self._backlog))
+
     def _begin(self) -> None:
         if not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
@@ -196,7 +194,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _final_failure(self) -> Iterator[None]:
-        self._finish_commit()
+        self.wait()
         if self._failure is not None:
             raise Refused(ErrorCode.UNAVAILABLE, self._failure)
         try:
@@ -254,8 +252,7 @@ class Ledger:
         """Writes what a read is to see; where that fails, the read sees what is durable."""
         if self._backlog:
             with contextlib.suppress(Refused), self._final_failure():
-                self._write()
-                self._index(len(self._backlog))
+                self._index_all()
 
     def has_certificate(self, serial: bytes) -> bool:
         """Whether a certificate with this serial number was ever recorded, be it pruned since."""

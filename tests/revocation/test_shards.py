@@ -23,20 +23,36 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAuthori
         yield one
 
 
-def verdict(at: LocalAuthority, directory: Path, certificate: x509.Certificate, shard: int) -> str:
-    """What openssl says of a certificate by the CRL of a shard."""
+Crls = list[x509.CertificateRevocationList]
+
+
+def says(
+    at: LocalAuthority, directory: Path, certificate: x509.Certificate, crls: Crls, check: str = "-crl_check"
+) -> str:
+    """What openssl says of a certificate by these CRLs."""
     (directory / "ca.pem").write_bytes(at.ca.public_bytes(Encoding.PEM))
     (directory / "leaf.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (directory / "crl.pem").write_bytes(crl_of(at, shard).public_bytes(Encoding.PEM))
-    done = attempt(f"cd {directory}; openssl verify -crl_check -CRLfile crl.pem -CAfile ca.pem leaf.pem 2>&1")
+    (directory / "crl.pem").write_bytes(b"".join(crl.public_bytes(Encoding.PEM) for crl in crls))
+    done = attempt(f"cd {directory}; openssl verify {check} -CRLfile crl.pem -CAfile ca.pem leaf.pem 2>&1")
     return "good" if done.returncode == 0 else done.stdout
 
 
-def test_openssl_takes_a_shards_crl_for_that_shards_certificates_alone(at: LocalAuthority, tmp_path: Path) -> None:
+def verdict(at: LocalAuthority, directory: Path, certificate: x509.Certificate, shard: int) -> str:
+    """The same by the CRL of a shard."""
+    return says(at, directory, certificate, [crl_of(at, shard)])
+
+
+def some_revoked(at: LocalAuthority) -> tuple[list[x509.Certificate], list[x509.Certificate]]:
+    """The certificates of two shards, and two of each that are revoked, with CRLs of all that."""
     certificates = issue(at, 6)
     revoked = certificates[:2] + certificates[3:5]
     revoke(at, *revoked)
     publish(at)
+    return certificates, revoked
+
+
+def test_openssl_takes_a_shards_crl_for_that_shards_certificates_alone(at: LocalAuthority, tmp_path: Path) -> None:
+    certificates, revoked = some_revoked(at)
     for one in certificates:
         own = verdict(at, tmp_path, one, shard_of(one))
         assert ("certificate revoked" in own) == (one in revoked)
@@ -45,16 +61,11 @@ def test_openssl_takes_a_shards_crl_for_that_shards_certificates_alone(at: Local
 
 
 def test_openssl_checks_a_whole_chain_with_the_file_of_all_crls(at: LocalAuthority, tmp_path: Path) -> None:
-    certificates = issue(at, 6)
-    revoked = certificates[:2] + certificates[3:5]
-    revoke(at, *revoked)
-    publish(at)
+    certificates, revoked = some_revoked(at)
     for one in certificates:
-        verdict(at, tmp_path, one, shard_of(one))  # for the files
-        (tmp_path / "all.pem").write_bytes(b"".join(crl.public_bytes(Encoding.PEM) for crl in all_crls(at)))
-        done = attempt(f"cd {tmp_path}; openssl verify -crl_check_all -CRLfile all.pem -CAfile ca.pem leaf.pem 2>&1")
-        assert ("certificate revoked" in done.stdout) == (one in revoked)
-        assert (done.returncode == 0) == (one not in revoked), done.stdout
+        whole = says(at, tmp_path, one, all_crls(at), "-crl_check_all")
+        assert ("certificate revoked" in whole) == (one in revoked)
+        assert (whole == "good") == (one not in revoked), whole
 
 
 def test_gnutls_takes_a_shards_crl_as_signed_by_the_ca(at: LocalAuthority, tmp_path: Path) -> None:
