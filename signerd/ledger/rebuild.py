@@ -22,7 +22,7 @@ def rebuild(source: Path, target: Path) -> int:
     """
     with contextlib.closing(open_at_rest(source)) as old:
         if not schema.has_entries(old):
-            raise ValueError(f"{source} is no ledger of this version of signerd")
+            raise ValueError("it is no ledger of this version of signerd")
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         try:
             with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as new:

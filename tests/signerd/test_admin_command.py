@@ -20,8 +20,8 @@ from tests.running import Signer, needs_root
 from tests.terminal import Terminal
 
 SUBCOMMANDS = (
-    "status", "list", "show", "revoke", "freeze", "thaw", "reload", "check", "issue", "verify", "checkpoint", "backup",
-    "export", "doctor", "completion",
+    "status", "list", "show", "revoke", "freeze", "thaw", "reload", "check", "issue", "verify", "rebuild", "checkpoint",
+    "backup", "export", "doctor", "completion",
 )  # fmt: skip
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
 

@@ -107,6 +107,7 @@ def test_the_json_of_each_subcommand_has_the_documented_fields(signer: Signer, t
         "verify": operator.gets("verify"),
         "checkpoint": operator.gets("checkpoint"),
         "backup": operator.gets("backup", "copy.db"),
+        "rebuild": operator.gets("rebuild", "copy.db", "anew.db"),
         "doctor": json.loads(operator.tries("--json", "doctor").stdout)[0],
     }
     assert {name: list(value) for name, value in found.items()} == documented()

@@ -334,3 +334,48 @@ def test_a_ledger_restored_from_a_backup_taken_under_load_goes_on(tmp_path: Path
 def serials(ledger: Path) -> list[str]:
     with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro&immutable=1", uri=True)) as db:
         return [serial.hex() for (serial,) in db.execute("SELECT serial FROM certificates")]
+
+
+# --- rebuild ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(operator: Operator, tmp_path: Path) -> Path:
+    operator.does("backup", "copy.db")
+    return tmp_path / "copy.db"
+
+
+def test_an_index_that_was_changed_is_made_anew(operator: Operator, copy: Path) -> None:
+    change(copy, "UPDATE certificates SET not_after = not_after + 1")
+    assert problems(operator, "--ledger", copy)
+    entries = operator.gets("rebuild", copy, "anew.db")["entries"]
+    assert operator.gets("verify", "--ledger", "anew.db")["entries"] == entries > CERTIFICATES
+    assert problems(operator, "--ledger", "anew.db") == []
+
+
+def test_what_can_not_be_made_anew_is_said_and_nothing_is_written(operator: Operator, copy: Path) -> None:
+    (copy.parent / "precious").write_text("precious")
+    (copy.parent / "text").write_text("no ledger" * 1000)
+    change(copy, "UPDATE entries SET body = x'80' WHERE seq = 3")
+    before = sorted(copy.parent.iterdir())
+    for arguments, why in (
+        (
+            (copy, "anew.db"),
+            "copy.db: entry 3 is not what was recorded, or does not follow entry 2; nothing was written",
+        ),
+        (("text", "anew.db"), "text: file is not a database; nothing was written"),
+        (("missing", "anew.db"), "No such file"),
+        ((copy, "precious"), "precious exists, and was left as it is"),
+        ((copy, "missing/anew.db"), "missing/anew.db: No such file"),
+    ):
+        done = operator.tries("rebuild", *arguments)
+        assert done.returncode == 1
+        assert why in done.stderr
+    assert sorted(copy.parent.iterdir()) == before
+    assert (copy.parent / "precious").read_text() == "precious"
+
+
+def test_the_ledger_of_a_signer_that_runs_is_not_made_anew(signer: Signer, operator: Operator, tmp_path: Path) -> None:
+    done = operator.tries("rebuild", signer.ledger_path, "anew.db")
+    assert (done.returncode, "is in use by a signer" in done.stderr) == (1, True)
+    assert not (tmp_path / "anew.db").exists()

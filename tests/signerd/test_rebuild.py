@@ -189,7 +189,7 @@ def test_no_index_is_made_of_entries_that_are_not_what_was_recorded(path: Path) 
 def test_another_database_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db", isolation_level=None)) as db:
         db.execute("CREATE TABLE precious (x)")
-    with pytest.raises(ValueError, match=r"other\.db is no ledger"):
+    with pytest.raises(ValueError, match="it is no ledger"):
         rebuild(tmp_path / "other.db", tmp_path / "anew.db")
     assert not (tmp_path / "anew.db").exists()
 

@@ -20,6 +20,7 @@ _SUBCOMMANDS = {
     "check": "signerd.commands.admin.issuing:check",
     "issue": "signerd.commands.admin.issuing:issue",
     "verify": "signerd.commands.admin.verifying:verify",
+    "rebuild": "signerd.commands.admin.rebuilding:rebuild",
     "checkpoint": "signerd.commands.admin.keeping:checkpoint",
     "backup": "signerd.commands.admin.keeping:backup",
     "export": "signerd.commands.admin.exporting:export",
