@@ -1,12 +1,17 @@
 """ca_admin rebuild."""
 
+import contextlib
 import fcntl
+import os
 import sqlite3
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
 
 from signerd.commands.admin.session import Session, subcommand
+from signerd.commands.progress import Progress
+from signerd.commands.writing import PRIVATE, new_file
 from signerd.ledger.rebuild import rebuild as rebuild_ledger
 
 
@@ -27,24 +32,25 @@ def rebuild(session: Session, ledger: Path, output: Path) -> None:
       ca_admin rebuild /var/lib/ca/ledger.db /root/ledger.db
       ca_admin verify --ledger /root/ledger.db
     """
-    if _is_in_use(ledger):
-        raise click.ClickException(f"{ledger} is in use by a signer: stop it first")
+    if os.path.lexists(output):
+        raise click.ClickException(f"{output} exists, and was left as it is")
     try:
-        entries = rebuild_ledger(ledger, output)
-    except FileExistsError:
-        raise click.ClickException(f"{output} exists, and was left as it is") from None
+        with _lock(ledger), Progress("rebuilding") as progress, new_file(output, PRIVATE) as file:
+            entries = rebuild_ledger(ledger, Path(file.name), progress.at)
     except (ValueError, sqlite3.Error) as error:
         raise click.ClickException(f"{ledger}: {error}; nothing was written") from None
     session.report({"output": str(output), "entries": entries}, f"wrote {output}, {entries} entries")
 
 
-def _is_in_use(ledger: Path) -> bool:
-    """Whether a signer holds the ledger's lock: what it records from now on would be lost."""
+def _lock(ledger: Path) -> AbstractContextManager[object]:
+    """Keeps signers off the ledger: what they record meanwhile would be lost. Beside a backup there is no lock."""
     try:
-        with ledger.with_name(f"{ledger.name}.lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        file = ledger.with_name(f"{ledger.name}.lock").open("rb")
     except FileNotFoundError:
-        return False
+        return contextlib.nullcontext()
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    return False
+        file.close()
+        raise click.ClickException(f"{ledger} is in use by a signer: stop it first") from None
+    return file
