@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from protocol.errors import ConfigurationError
@@ -34,6 +35,17 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise ConfigurationError(f"{path} is in use by another ca_signerd") from None
     return descriptor
+
+
+@contextlib.contextmanager
+def without_signer(path: Path) -> Iterator[None]:
+    """Keeps signers off the ledger, for what reads it as it is at rest. Beside a backup there is no lock, and none
+    is made. Raises ``BlockingIOError`` where a signer has the ledger open, and ``OSError``."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError):
+            file = stack.enter_context(Path(f"{path}.lock").open("rb"))
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:

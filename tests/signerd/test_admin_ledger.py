@@ -1,4 +1,4 @@
-"""ca_admin on the ledger as a whole: verify, checkpoint, backup."""
+"""ca_admin on the ledger as a whole: verify, checkpoint, backup, rebuild."""
 
 import contextlib
 import json
@@ -357,6 +357,7 @@ def test_an_index_that_was_changed_is_made_anew(operator: Operator, copy: Path) 
 def test_what_can_not_be_made_anew_is_said_and_nothing_is_written(operator: Operator, copy: Path) -> None:
     (copy.parent / "precious").write_text("precious")
     (copy.parent / "text").write_text("no ledger" * 1000)
+    change(copy.parent / "other.db", "CREATE TABLE precious (x)")
     change(copy, "UPDATE entries SET body = x'80' WHERE seq = 3")
     before = sorted(copy.parent.iterdir())
     for arguments, why in (
@@ -365,6 +366,7 @@ def test_what_can_not_be_made_anew_is_said_and_nothing_is_written(operator: Oper
             "copy.db: entry 3 is not what was recorded, or does not follow entry 2; nothing was written",
         ),
         (("text", "anew.db"), "text: file is not a database; nothing was written"),
+        (("other.db", "anew.db"), "other.db: it is no ledger of this version of signerd; nothing was written"),
         (("missing", "anew.db"), "No such file"),
         ((copy, "precious"), "precious exists, and was left as it is"),
         ((copy, "missing/anew.db"), "No such file"),

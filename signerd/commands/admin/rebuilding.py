@@ -1,10 +1,7 @@
 """ca_admin rebuild."""
 
-import contextlib
-import fcntl
 import os
 import sqlite3
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
@@ -12,6 +9,7 @@ import click
 from signerd.commands.admin.session import Session, subcommand
 from signerd.commands.progress import Progress
 from signerd.commands.writing import PRIVATE, new_file
+from signerd.ledger.file import without_signer
 from signerd.ledger.rebuild import rebuild as rebuild_ledger
 
 
@@ -35,22 +33,10 @@ def rebuild(session: Session, ledger: Path, output: Path) -> None:
     if os.path.lexists(output):
         raise click.ClickException(f"{output} exists, and was left as it is")
     try:
-        with _lock(ledger), Progress("rebuilding") as progress, new_file(output, PRIVATE) as file:
+        with without_signer(ledger), Progress("rebuilding") as progress, new_file(output, PRIVATE) as file:
             entries = rebuild_ledger(ledger, Path(file.name), progress.at)
+    except BlockingIOError:
+        raise click.ClickException(f"{ledger} is in use by a signer: stop it first") from None
     except (ValueError, sqlite3.Error) as error:
         raise click.ClickException(f"{ledger}: {error}; nothing was written") from None
     session.report({"output": str(output), "entries": entries}, f"wrote {output}, {entries} entries")
-
-
-def _lock(ledger: Path) -> AbstractContextManager[object]:
-    """Keeps signers off the ledger: what they record meanwhile would be lost. Beside a backup there is no lock."""
-    try:
-        file = ledger.with_name(f"{ledger.name}.lock").open("rb")
-    except FileNotFoundError:
-        return contextlib.nullcontext()
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise click.ClickException(f"{ledger} is in use by a signer: stop it first") from None
-    return file
