@@ -121,7 +121,7 @@ def refuse_unless_guarded(path: Path, status: os.stat_result, *, secret: bool) -
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(
-            f"{path} belongs to {_user(status.st_uid)}; it must belong to root or to {_user(os.geteuid())}, "
+            f"{path} belongs to {user_name(status.st_uid)}; it must belong to root or to {user_name(os.geteuid())}, "
             f"as which this process runs"
         )
     if mode & 0o022:
@@ -131,19 +131,21 @@ def refuse_unless_guarded(path: Path, status: os.stat_result, *, secret: bool) -
         raise ConfigurationError(f"{path} may be read by others (mode {mode:04o}): chmod o-rwx it")
     if secret and mode & 0o070 and status.st_gid != os.getegid():
         raise ConfigurationError(
-            f"{path} may be read by the group {_group(status.st_gid)}, which is not this process's own "
+            f"{path} may be read by the group {group_name(status.st_gid)}, which is not this process's own "
             f"(mode {mode:04o}): chmod g-rwx it"
         )
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """The user's name; where there is none, its number: uid 1000."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
 
 
-def _group(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """The group's name; where there is none, its number: gid 1000."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
