@@ -21,6 +21,7 @@ from signerd.key import CaPublicKey, signature_hash
 from signerd.policy.decide import Grant
 from signerd.policy.names import Name
 from signerd.policy.policy import LIFETIME_MIN
+from signerd.policy.usages import TIME_STAMPING, key_usages
 
 BACKDATING = 60  # seconds that notBefore lies back, for clocks that run behind
 CRL_SHARD_CERTIFICATES = 3_000  # so many certificates share a CRL: if all are revoked, it still fits into a frame
@@ -71,7 +72,7 @@ class Issuer:
     def to_be_signed(self, grant: Grant, serial: int, validity: Validity, shard: int) -> bytes:
         """The DER of the TBSCertificate."""
         extensions = (
-            _constant_extensions(grant.csr.key_type.startswith("rsa"), grant.profile.extended_key_usage),
+            _constant_extensions(grant.csr.key_type, grant.profile.extended_key_usage),
             _names_extension(grant.names, critical=not grant.subject),
             _SKI_HEAD + key_identifier(grant.csr.spki),
             self.authority_key,
@@ -164,14 +165,15 @@ def _distribution_point(base_url: str, shard: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=256)
-def _constant_extensions(rsa: bool, extended_key_usage: tuple[str, ...]) -> bytes:
-    """basicConstraints, keyUsage and extKeyUsage."""
+def _constant_extensions(key_type: str, extended_key_usage: tuple[str, ...]) -> bytes:
+    """basicConstraints, keyUsage and extKeyUsage; the last is critical for time stamps (RFC 3161, 2.3)."""
+    may = key_usages(key_type, extended_key_usage)
     usage = x509.KeyUsage(
-        digital_signature=True,
-        key_encipherment=rsa,  # RSA key transport; RFC 5480, 3 and RFC 8410, 5 have no such use
+        digital_signature="digitalSignature" in may,
+        key_encipherment="keyEncipherment" in may,
+        key_agreement="keyAgreement" in may,
         content_commitment=False,
         data_encipherment=False,
-        key_agreement=False,
         key_cert_sign=False,
         crl_sign=False,
         encipher_only=False,
@@ -182,7 +184,7 @@ def _constant_extensions(rsa: bool, extended_key_usage: tuple[str, ...]) -> byte
         (
             _extension(x509.BasicConstraints(ca=False, path_length=None), critical=True),
             _extension(usage, critical=True),
-            _extension(extended, critical=False),
+            _extension(extended, critical=TIME_STAMPING in extended_key_usage),
         )
     )
 

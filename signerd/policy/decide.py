@@ -13,8 +13,9 @@ from protocol.messages import ExtensionWish, IssueRequest, Rule
 from signerd.csr import Csr, SubjectAttribute
 from signerd.der import is_one_tlv
 from signerd.policy.names import Name, email_name, problems
-from signerd.policy.policy import EXTENDED_KEY_USAGES, LIFETIME_MIN, Client, Policy, Profile
+from signerd.policy.policy import LIFETIME_MIN, Client, Policy, Profile
 from signerd.policy.spelling import quoted
+from signerd.policy.usages import EXTENDED_KEY_USAGES, key_usages
 
 # Which code a refusal has: that of the first of these rules that failed, in this order.
 _CODES = {
@@ -31,8 +32,8 @@ _CODES = {
     "extensions": ErrorCode.POLICY_DENIED,
     "quota": ErrorCode.QUOTA_EXCEEDED,
 }
-# keyEncipherment is asked for by habit with EC keys too; they can't do it, so its absence takes nothing.
-_HARMLESS_USAGE = {"digitalSignature", "keyEncipherment"}
+# Asked for by habit, with EC keys and to sign code too, where it is of no use: its absence takes nothing.
+_HARMLESS_USAGE = frozenset({"keyEncipherment"})
 _USAGE_NAMES = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
 
 
@@ -126,7 +127,7 @@ def _key_rule(profile: Profile, csr: Csr) -> Rule:
 def _usage_rule(profile: Profile, csr: Csr) -> Rule:
     """The CSR's wishes for what the certificate may do: nothing beyond the profile (RFC 5280, 4.2.1)."""
     beyond = ["CA:TRUE"] if csr.wants_ca else []
-    beyond += sorted(csr.key_usage - _HARMLESS_USAGE)
+    beyond += sorted(csr.key_usage - _HARMLESS_USAGE - key_usages(csr.key_type, profile.extended_key_usage))
     beyond += [_USAGE_NAMES.get(oid, oid) for oid in csr.extended_key_usage if oid not in profile.extended_key_usage]
     beyond += [f"extension {oid}" for oid in csr.other_extensions]
     if beyond:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from signerd.policy.names import NameRules
-from signerd.policy.policy import EXTENDED_KEY_USAGES, Client, Policy, Profile
+from signerd.policy.policy import Client, Policy, Profile
+from signerd.policy.usages import EXTENDED_KEY_USAGES
 
 _USAGES = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
 

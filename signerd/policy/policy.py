@@ -24,6 +24,7 @@ from signerd.policy.model import KEY_TYPES, ClientTable, NamesTable, PolicyFile,
 from signerd.policy.names import NameRules
 from signerd.policy.quota import Quota
 from signerd.policy.spelling import uri
+from signerd.policy.usages import EXTENDED_KEY_USAGES, FORBIDDEN_USAGES, TIME_STAMPING
 
 T = TypeVar("T")
 
@@ -36,16 +37,6 @@ PRUNE_AFTER_MIN = 8 * 86_400  # seconds: quotas are counted in the index, up to 
 _MAC_KEY_BYTES_MIN, _MAC_KEY_BYTES_MAX = 16, 4096
 _KINDS = ("dns", "ip", "email", "uri")
 
-EXTENDED_KEY_USAGES = {  # RFC 5280, 4.2.1.12
-    "serverAuth": "1.3.6.1.5.5.7.3.1",
-    "clientAuth": "1.3.6.1.5.5.7.3.2",
-    "codeSigning": "1.3.6.1.5.5.7.3.3",
-    "emailProtection": "1.3.6.1.5.5.7.3.4",
-    "timeStamping": "1.3.6.1.5.5.7.3.8",
-    "ipsecIKE": "1.3.6.1.5.5.7.3.17",
-}
-# A leaf that may sign OCSP answers, or do anything, would be an authority of its own.
-_FORBIDDEN_USAGES = {"1.3.6.1.5.5.7.3.9": "OCSPSigning", "2.5.29.37.0": "anyExtendedKeyUsage"}
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,30}")
 # Extensions that the signer makes itself, or that would make more of a certificate than a leaf: no
 # policy can let them in from outside.
@@ -236,11 +227,13 @@ def _extended_key_usage(values: Sequence[str]) -> tuple[str, ...]:
     _check_not_empty(values, "would mean any usage (RFC 5280, 4.2.1.12)")
     oids = tuple(EXTENDED_KEY_USAGES.get(text, text) for text in values)
     for oid in oids:
-        if oid in _FORBIDDEN_USAGES or oid in _FORBIDDEN_USAGES.values():
-            raise ValueError(f"no leaf may have {_FORBIDDEN_USAGES.get(oid, oid)}")
+        if oid in FORBIDDEN_USAGES or oid in FORBIDDEN_USAGES.values():
+            raise ValueError(f"no leaf may have {FORBIDDEN_USAGES.get(oid, oid)}")
         _check_oid(oid, f" and none of {', '.join(EXTENDED_KEY_USAGES)}")
     if len(set(oids)) < len(oids):
         raise ValueError("the same usage is there twice")
+    if TIME_STAMPING in oids and len(oids) > 1:
+        raise ValueError("timeStamping stands alone (RFC 3161, 2.3): give it a profile of its own")
     return oids
 
 

@@ -1,7 +1,6 @@
 """A CA as ``ca_start_dev`` runs it, and those who rely on its certificates: each asks where the certificate says."""
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -10,17 +9,11 @@ from pathlib import Path
 
 from tests.commands import ROOT, Operator
 from tests.running import Daemon
+from tests.tls import free_port
 
 DOCUMENT = (ROOT / "docs" / "revocation.md").read_text(encoding="utf-8")
 SEEN_WITHIN = 10.0  # seconds from the revocation until everybody who asks is told
 _SUBJECT_ALT_NAME = "subjectAltName=DNS:localhost,DNS:web1.example.net,IP:127.0.0.1"
-
-
-def free_port() -> int:
-    """A TCP port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Certificate:

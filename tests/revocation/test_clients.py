@@ -3,7 +3,6 @@
 
 import contextlib
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,9 @@ import pytest
 
 from bench.ledger_million import build
 from signerd.certificate import CRL_SHARD_CERTIFICATES
-from tests.revocation.deployment import Certificate, Deployment, attempt, free_port, recipe, sh, soon
+from tests.revocation.deployment import Certificate, Deployment, attempt, recipe, sh, soon
 from tests.running import eventually
+from tests.tls import free_port, listens, tls_server
 
 # --- openssl ------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ def test_certtool(deployment: Deployment, certificate: Certificate) -> None:
 
 
 def test_curl_with_crlfile(deployment: Deployment, certificate: Certificate) -> None:
-    with tls_server(certificate) as port:
+    with tls_server(certificate.path, certificate.key) as port:
 
         def get() -> int:
             crl = certificate.fetch_crl()
@@ -103,31 +103,6 @@ def test_curl_with_crlfile(deployment: Deployment, certificate: Certificate) -> 
         assert get() == 0
         deployment.revoke(certificate)
         soon(lambda: get() == 60, "the certificate can't be verified")  # curl(1): 60
-
-
-@contextlib.contextmanager
-def tls_server(certificate: Certificate) -> Iterator[int]:
-    """openssl's own server with this certificate."""
-    port = free_port()
-    command = ["openssl", "s_server", "-quiet", "-www", "-accept", f"127.0.0.1:{port}"]
-    process = subprocess.Popen(
-        [*command, "-cert", str(certificate.path), "-key", str(certificate.key)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        eventually(lambda: listens(port), "openssl s_server listens")
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-        return True
-    return False
 
 
 # --- nginx --------------------------------------------------------------------------------------
@@ -283,6 +258,6 @@ def test_clients_that_look_up_the_whole_chain_go_on_when_each_shard_has_its_own_
     soon(lambda: verdict(good).endswith(": OK\n"), "the new one is good")
     assert crls.read_text().count("BEGIN X509 CRL") == 3
     for certificate, status in (good, 0), (bad, 60):  # curl(1): 60, the peer's certificate can't be verified
-        with tls_server(certificate) as port:
+        with tls_server(certificate.path, certificate.key) as port:
             get = f"curl -sS -o /dev/null --cacert {certificate.ca} --crlfile {crls} https://localhost:{port}/"
             assert attempt(get).returncode == status

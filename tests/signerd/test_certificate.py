@@ -37,6 +37,7 @@ BASE_URL = "http://ca.example.net:8080/pki"
 LEAF_KEY_TYPES = tuple(OPENSSL_KEYS)
 HASHES = {"rsa2048": hashes.SHA256(), "p256": hashes.SHA256(), "p384": hashes.SHA384(), "ed25519": None}
 SERVER_AND_CLIENT = ("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2")
+CODE_SIGNING, EMAIL_PROTECTION, TIME_STAMPING = "1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.8"
 END_OF_2049 = int(datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
@@ -119,9 +120,14 @@ wishes = st.lists(
     max_size=3,
     unique_by=lambda wish: wish.oid,
 ).map(tuple)
-usages = st.lists(
-    st.sampled_from([*SERVER_AND_CLIENT, "1.3.6.1.5.5.7.3.3", "1.3.6.1.4.1.311.10.3.4"]), min_size=1, unique=True
-).map(tuple)
+usages = st.one_of(
+    st.just((TIME_STAMPING,)),
+    st.lists(
+        st.sampled_from([*SERVER_AND_CLIENT, CODE_SIGNING, EMAIL_PROTECTION, "1.3.6.1.4.1.311.10.3.4"]),
+        min_size=1,
+        unique=True,
+    ).map(tuple),
+)
 
 
 # --- the builder ----------------------------------------------------------------------------------
@@ -162,10 +168,10 @@ def built_by_the_library(case: Case) -> x509.Certificate:
         .not_valid_before(datetime.fromtimestamp(case.validity.not_before, UTC))
         .not_valid_after(datetime.fromtimestamp(case.validity.not_after, UTC))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(rsa_key=isinstance(grant.csr.public_key, rsa.RSAPublicKey)), critical=True)
+        .add_extension(_key_usage(grant.csr.public_key, grant.profile.extended_key_usage), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in grant.profile.extended_key_usage]),
-            critical=False,
+            critical=grant.profile.extended_key_usage == (TIME_STAMPING,),
         )
         .add_extension(
             x509.SubjectAlternativeName([_general_name(name) for name in grant.names]), critical=not grant.subject
@@ -202,13 +208,13 @@ def _general_name(name: Name) -> x509.GeneralName:
             return x509.UniformResourceIdentifier(name.value)
 
 
-def _key_usage(*, rsa_key: bool) -> x509.KeyUsage:
+def _key_usage(key: object, purposes: tuple[str, ...] = SERVER_AND_CLIENT) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
-        key_encipherment=rsa_key,
+        key_encipherment=isinstance(key, rsa.RSAPublicKey) and not {CODE_SIGNING, TIME_STAMPING} >= set(purposes),
         data_encipherment=False,
-        key_agreement=False,
+        key_agreement=isinstance(key, ec.EllipticCurvePublicKey) and EMAIL_PROTECTION in purposes,
         key_cert_sign=False,
         crl_sign=False,
         encipher_only=False,
@@ -461,7 +467,7 @@ def test_only_rsa_keys_may_encipher_keys(tmp_path: Path) -> None:
         for key_type in LEAF_KEY_TYPES:
             certificate = authority.issue(openssl_csr(tmp_path, key_type))
             usage = certs.extension(certificate, x509.KeyUsage).value
-            assert usage == _key_usage(rsa_key=key_type.startswith("rsa"))
+            assert usage.key_encipherment is key_type.startswith("rsa")
 
 
 def test_without_a_base_url_a_certificate_names_no_address(tmp_path: Path) -> None:

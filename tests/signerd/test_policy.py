@@ -108,6 +108,11 @@ def test_a_value_of_another_type_is_named_with_its_path(path: Path, text: str, k
             "profile.server.extended_key_usage",
             "twice",
         ),
+        (
+            f"{PROFILE}extended_key_usage = ['1.3.6.1.5.5.7.3.8', 'codeSigning']",
+            "profile.server.extended_key_usage",
+            "timeStamping stands alone",
+        ),
         ("[profile.'a b']", "profile.a b", "a profile's name"),
         ("[client.web-1]", "client.web-1", "a client id"),
         (f"[client.{'a' * 129}]", f"client.{'a' * 129}", "a client id"),
@@ -183,7 +188,7 @@ def test_with_all_that_a_profile_can_say_a_certificate_is_still_a_leaf(tmp_path:
     policy = f"""{PROFILE}
         lifetime = '100y'
         lifetime_max = '100y'
-        extended_key_usage = ['serverAuth', 'codeSigning', 'emailProtection', 'timeStamping', 'ipsecIKE', '1.2.3.4']
+        extended_key_usage = ['serverAuth', 'codeSigning', 'emailProtection', 'ipsecIKE', '1.2.3.4']
         extra_extensions = ['1.3.6.1.5.5.7.1.24', '2.5.29.32', '1.2.3.4']
         subject = ['CN', 'O', 'OU', 'C', 'ST', 'L', 'serialNumber', 'emailAddress', 'DC', 'UID']
     """
