@@ -5,4 +5,5 @@ units=(
   ca-signerd.service ca-sign.socket ca-admin.socket
   ca-frontend.service ca-frontend.socket
   ca-passphrase.socket ca-passphrase@.service
+  ca-renew-nginx.service ca-renew-nginx.timer
 )

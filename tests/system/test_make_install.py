@@ -118,6 +118,7 @@ def test_installed_here_it_serves_an_upgrade_restarts_it_and_an_uninstall_leaves
         assert "BEGIN CERTIFICATE" in machine.run(put)
         machine.run(f"make -C {ROOT} uninstall")
         assert machine.run("systemctl list-units --plain --no-legend 'ca-*'") == ""
+        machine.run("test ! -L /etc/nginx/sites-enabled/signerd; systemctl restart nginx")
         assert machine.run("find /opt /usr/local /etc/systemd -newercc /srv/before ! -type d") == ""
         machine.run(
             "test -s /var/lib/ca/ca.private_key.pem; test -s /var/lib/ca/ledger.db; test -s /etc/ca/signerd.toml"
