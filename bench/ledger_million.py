@@ -10,6 +10,7 @@ and some five minutes. Exit status 1: a limit was missed.
 
 import argparse
 import contextlib
+import hashlib
 import io
 import os
 import random
@@ -99,6 +100,7 @@ def _facts(number: int, serial: bytes, now: int) -> dict[str, Any]:
         "shard": number // 3000,
         "csr": random.randbytes(32),  # noqa: S311
         "policy": bytes(32),
+        "spki": hashlib.sha256(serial).digest(),
         "idempotency_key": None,
         "asker": "sign 999",
     }

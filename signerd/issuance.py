@@ -198,6 +198,7 @@ def _prepare(authority: Authority, request: IssueRequest, asker: Asker, csr: Csr
         "not_after": validity.not_after,
         "shard": shard,
         "csr": grant.csr.sha256,
+        "spki": hashlib.sha256(grant.csr.spki).digest(),
         "policy": authority.policy.hash,
         "idempotency_key": request.idempotency_key,
         "asker": f"{asker.socket} {asker.uid}",

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS certificates (
   recorded_at INTEGER NOT NULL,
   not_before INTEGER NOT NULL,
   not_after INTEGER NOT NULL,
+  spki BLOB NOT NULL,               -- SHA-256 of its SubjectPublicKeyInfo
   idempotency_key TEXT,             -- what the client called its request
   of_all INTEGER NOT NULL,          -- its number among all certificates,
   of_client INTEGER NOT NULL,       -- among its client's
@@ -84,6 +85,7 @@ CREATE INDEX IF NOT EXISTS certificates_revoked ON certificates (shard, seq) WHE
 CREATE INDEX IF NOT EXISTS certificates_listed ON certificates (not_after) WHERE revoked_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS certificates_client ON certificates (client, seq);
 CREATE INDEX IF NOT EXISTS certificates_profile ON certificates (profile, seq);
+CREATE INDEX IF NOT EXISTS certificates_spki ON certificates (spki);
 CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after);
 CREATE UNIQUE INDEX IF NOT EXISTS certificates_idempotency ON certificates (client, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
@@ -166,9 +168,10 @@ def _number(column: str, where: str = "") -> str:
 
 _INSERT_CERTIFICATE = f"""
 INSERT INTO certificates (
-  seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, idempotency_key, issued,
+  seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, spki, idempotency_key, issued,
   of_all, of_client, of_profile)
-VALUES (:seq, :time, :serial, :client, :profile, :subject, :shard, :not_before, :not_after, :idempotency_key, :issued,
+VALUES (:seq, :time, :serial, :client, :profile, :subject, :shard, :not_before, :not_after, :spki, :idempotency_key,
+  :issued,
   {_number("of_all")}, {_number("of_client", "WHERE client = :client")},
   {_number("of_profile", "WHERE profile = :profile")})
 """  # noqa: S608 - of this file's words

@@ -1,11 +1,13 @@
 """From a request to a certificate or to a refusal, in batches, and the dry run beside it."""
 
+import hashlib
 import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.messages import ExtensionWish, IssueReply, IssueRequest
@@ -113,6 +115,15 @@ def test_one_bad_name_at_any_position_refuses_the_whole_request(tmp_path: Path, 
     with local_authority(tmp_path, STRICT) as authority:
         refusal = authority.refusal(csr_for(*names))
     assert refusal.detail == "names: dns:elsewhere.org is not among the names allowed"
+
+
+def test_the_hash_of_a_certificates_key_is_on_its_record(tmp_path: Path) -> None:
+    with local_authority(tmp_path) as authority:
+        certificate = authority.issue(GOOD)
+        [intent] = authority.bodies("intent")
+        [(indexed,)] = authority.ledger.query("SELECT spki FROM certificates").fetchall()
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert intent["spki"] == indexed == hashlib.sha256(spki).digest()
 
 
 def test_the_policy_that_a_certificate_was_made_under_is_on_its_record(tmp_path: Path) -> None:

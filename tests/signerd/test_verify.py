@@ -434,6 +434,7 @@ ATTACKS = {
     "another serial number": "UPDATE certificates SET serial = x'0102030405' WHERE client = 'web2' AND of_client = 1",
     "a later end": "UPDATE certificates SET not_after = not_after + 86400 * 365 WHERE client = 'web0'",
     "another client": "UPDATE certificates SET client = 'mallory' WHERE client = 'web0' AND of_client = 1",
+    "another key": "UPDATE certificates SET spki = zeroblob(32) WHERE client = 'web1'",
     "another time": "UPDATE certificates SET recorded_at = recorded_at - 86400",
     "a used idempotency key forgotten": "UPDATE certificates SET idempotency_key = NULL",
     "numbers that a quota counts fewer by": "UPDATE certificates SET of_client = 1 WHERE client = 'greedy'",
