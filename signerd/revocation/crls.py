@@ -23,6 +23,7 @@ from signerd.ledger import Ledger
 from signerd.ledger.index import ALL_SHARDS, CA_CERTIFICATES
 from signerd.ledger.revocations import Revoked, SignedCrl, base_urls, count_listed, listed, shard_range, signed_crls
 from signerd.revocation import crl
+from signerd.revocation.this_update import this_update
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Crls:
         self._ledger = ledger
         self._key = key
         self._kept: collections.OrderedDict[int, bytes] = collections.OrderedDict()  # by the seq of the intent
+        self._signed_at: dict[int, int] = {}  # by scope; since the start: it keeps CRLs apart, and no more
         self._obstacle: str | None = None
         self._looked_at: int | None = None
 
@@ -114,13 +116,12 @@ class Crls:
         """Whether a CRL is missing, outdated by a revocation, or half through its life."""
         if one.seq == 0:
             return True
-        age = now - (one.this_update + BACKDATING)
-        if age < 0:  # the clock was set back: nobody would accept a CRL of the future
+        if now < one.this_update:  # the clock was set back: nobody would accept a CRL of the future
             return True
-        if age < _GATHER_SECONDS:
+        if 0 <= now - self._signed_at.get(one.scope, 0) < _GATHER_SECONDS:
             return False
         life = min(one.next_update - one.this_update, self._lifetime)
-        return one.changed > one.seq or age >= life // 2
+        return one.changed > one.seq or now - (one.this_update + BACKDATING) >= life // 2
 
     def _hindered(self, why: str) -> None:
         if self._obstacle != why:
@@ -130,15 +131,15 @@ class Crls:
     # --- signing --------------------------------------------------------------------------------
 
     def _sign(self, scope: int, signed: Mapping[int, SignedCrl], shards: Sequence[int], now: int) -> None:
-        edition = crl.Edition(
-            # RFC 5280, 5.2.3: never a number that was used, nor, after a restore of the ledger, a lower one.
-            number=max(now * 1000, *(one.number + 1 for one in signed.values()), 0),
-            this_update=now - BACKDATING,
-            next_update=min(now + self._lifetime, self._issuer.not_after),
-        )
         revoked: list[Revoked] = []
         if scope != CA_CERTIFICATES:
             revoked = listed(self._ledger, scope, _expiring_from(scope, signed, shards, now))
+        edition = crl.Edition(
+            # RFC 5280, 5.2.3: never a number that was used, nor, after a restore of the ledger, a lower one.
+            number=max(now * 1000, *(one.number + 1 for one in signed.values()), 0),
+            this_update=this_update(now, revoked),
+            next_update=min(now + self._lifetime, self._issuer.not_after),
+        )
         to_be_signed = crl.to_be_signed(self._issuer, edition, revoked, self._extension(scope))
         facts = {
             "scope": scope,
@@ -149,6 +150,7 @@ class Crls:
         # A clock that was set back holds up issuance, but no revocation: the entry bears the last one's time.
         moment = max(now, self._ledger.head.time)
         [signature] = self._key.sign([Intent(to_be_signed, "crl", facts)], moment)
+        self._signed_at[scope] = now
         where = {ALL_SHARDS: "all certificates", CA_CERTIFICATES: "CA certificates"}.get(scope, f"shard {scope}")
         _log.info("CRL %d of %s: %d revoked", edition.number, where, len(revoked))
         self._keep(signed_crls(self._ledger, scope)[scope].seq, der.signed(to_be_signed, signature))

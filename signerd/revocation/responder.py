@@ -32,6 +32,7 @@ from signerd.revocation.ocsp_response import (
     signed_response,
     single_response,
 )
+from signerd.revocation.this_update import this_update
 
 _log = logging.getLogger(__name__)
 
@@ -160,15 +161,14 @@ class Responder:
         have = self._delegation
         if have is None or not have.not_before <= now < have.not_after:
             return _failed(Failure.TRY_LATER)
-        this_update, next_update = now - BACKDATING, min(now + self._lifetime, have.not_after)
-        singles = [
-            single_response(one.whole, state, this_update, next_update) for one, state in zip(ids, states, strict=True)
-        ]
+        since = this_update(now, [state for state in states if isinstance(state, Revoked)])
+        until = min(now + self._lifetime, have.not_after)
+        singles = [single_response(one.whole, state, since, until) for one, state in zip(ids, states, strict=True)]
         data = response_data(have.key_hash, now, singles, nonce)
         response = signed_response(data, have.key.sign(data, _ECDSA), have.certificate)
         if nonce is not None or Plain.UNKNOWN in states:  # for this asker alone, or may soon be otherwise
             return OcspReply(response, None, None)
-        return OcspReply(response, this_update, next_update)
+        return OcspReply(response, since, until)
 
 
 def _digest(algorithm: str, data: bytes) -> bytes:

@@ -205,6 +205,27 @@ def test_a_clock_that_ran_ahead_and_came_back_takes_no_live_revocation_off_the_c
     assert set(reasons_on(crl)) == {one.serial_number}
 
 
+def test_no_entry_is_later_than_the_crl_that_has_it(at: LocalAuthority) -> None:
+    certificates = issue(at, 3)
+    for number, one in enumerate(certificates):
+        publish(at, after=50 * number)
+        revoke(at, one)
+        publish(at)
+        crl = crl_of(at)
+        newest = max(entry.revocation_date_utc for entry in crl)
+        assert newest <= crl.last_update_utc
+        assert seconds(crl.last_update_utc) == at.now - 3  # of the revocation: no later than need be
+    publish(at, after=4 * DAY)
+    assert seconds(crl_of(at).last_update_utc) == at.now - 60
+
+
+def test_the_clock_may_be_set_back_between_a_revocation_and_its_crl(at: LocalAuthority) -> None:
+    [one] = issue(at, 1)
+    revoke(at, one)
+    publish(at, after=-100)
+    assert set(reasons_on(crl_of(at))) == {one.serial_number}  # crl_of looked: not of the future
+
+
 # --- when it is made anew -------------------------------------------------------------------------
 
 
@@ -428,7 +449,7 @@ def test_who_asks_for_every_crl_gets_one_or_those_of_the_shards_and_of_ca_certif
     names = [[f"{BASE_URL}/crl/{shard}.crl"] for shard in range(3)]
     assert [distribution_point_of(one) for one in found] == [[], *names]
     assert [len(reasons_on(one)) for one in found] == [0, 4, 2, 0]
-    publish(small, after=WEEK // 2)  # the one for CA certificates is renewed as the others are
+    publish(small, after=WEEK // 2 + 60)  # the one for CA certificates is renewed as the others are
     assert all(
         after.last_update_utc > before.last_update_utc for before, after in zip(found, all_crls(small), strict=True)
     )

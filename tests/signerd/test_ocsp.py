@@ -417,6 +417,21 @@ def test_an_answer_is_given_again_until_a_revocation(at: LocalAuthority) -> None
     assert status_of(at, one) == ("revoked", "superseded")
 
 
+def test_no_answer_is_older_than_the_revocation_that_it_tells(at: LocalAuthority) -> None:
+    good, revoked = issue(at, 2)
+    revoke(at, revoked)
+    at.now += 7
+    request = ocsp_request(at.ca, revoked)
+    answer = ocsp.load_der_ocsp_response(ask_ocsp(at, request).response)
+    assert (
+        answer.revocation_time_utc
+        == answer.this_update_utc
+        == datetime.datetime.fromtimestamp(at.now - 7, datetime.UTC)
+    )
+    assert ask_ocsp(at, request).this_update == at.now - 7
+    assert ask_ocsp(at, ocsp_request(at.ca, good)).this_update == at.now - 60
+
+
 def test_an_answer_is_given_again_for_half_its_life_only(at: LocalAuthority) -> None:
     [one] = issue(at, 1)
     request = ocsp_request(at.ca, one)
