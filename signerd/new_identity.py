@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from signerd.files import Owner, sync_directory, write_private_file
 from signerd.identity import CERTIFICATE_NAMES, CSR_NAME, PRIVATE_KEY_NAME, PUBLIC_KEY_NAME, Identity
 from signerd.key import CaPrivateKey, signature_hash
 from signerd.pkcs8 import encrypted_pem
+from signerd.policy.spelling import mailbox
 
 _log = logging.getLogger(__name__)
 
@@ -53,20 +54,17 @@ _IA5 = re.compile(r"[ -~]+")
 _PRINTABLE_STRING = re.compile(r"[A-Za-z0-9 '()+,./:=?-]+")  # X.680, 41.4
 _ALLOWED = {"C": re.compile("[A-Z]{2}"), "serialNumber": _PRINTABLE_STRING, "DC": _IA5, "emailAddress": _IA5}
 
-# It issues leaves only (pathlen 0), and signs nothing but certificates and CRLs.
-_CA_EXTENSIONS: tuple[x509.ExtensionType, ...] = (
-    x509.BasicConstraints(ca=True, path_length=0),
-    x509.KeyUsage(
-        key_cert_sign=True,
-        crl_sign=True,
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    ),
+# A CA signs nothing but certificates and CRLs.
+_CA_KEY_USAGE = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
 )
 
 # A client's clock may run behind ours by this much.
@@ -182,8 +180,10 @@ def _attribute(field: str, value: str) -> x509.NameAttribute[str]:
     if field in _ALLOWED and not _ALLOWED[field].fullmatch(value):
         raise ValueError(f"{field} can't hold all characters of {value!r}")
     try:
+        if field == "emailAddress":
+            mailbox(value)
         return x509.NameAttribute(SUBJECT_FIELDS[field], value)
-    except ValueError as error:  # too long (RFC 5280, appendix A.1)
+    except ValueError as error:  # too long (RFC 5280, appendix A.1), or no mailbox
         raise ValueError(f"{field}: {error}") from error
 
 
@@ -218,14 +218,25 @@ def _root_certificate(
         .add_extension(key_identifier, critical=False)
         .add_extension(authority, critical=False)
     )
-    for extension in _CA_EXTENSIONS:
-        builder = builder.add_extension(extension, critical=True)
+    # Without a pathlen: what it issues are leaves, but one day it may stand above an issuing CA, or be replaced by
+    # a new root that it signs (RFC 5280, 4.2.1.9).
+    for extension, critical in _ca_extensions(name, path_length=None):
+        builder = builder.add_extension(extension, critical=critical)
     return builder.sign(private_key, signature_hash(public_key))
 
 
 def _request(private_key: CaPrivateKey, name: x509.Name) -> x509.CertificateSigningRequest:
-    """For an authority above this one, should it ever have one."""
+    """For an authority above this one, should it ever have one. Under that it issues leaves only."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
-    for extension in _CA_EXTENSIONS:
-        builder = builder.add_extension(extension, critical=True)
+    for extension, critical in _ca_extensions(name, path_length=0):
+        builder = builder.add_extension(extension, critical=critical)
     return builder.sign(private_key, signature_hash(private_key.public_key()))
+
+
+def _ca_extensions(name: x509.Name, path_length: int | None) -> Iterator[tuple[x509.ExtensionType, bool]]:
+    """What follows from being a CA of this name, and whether it is critical."""
+    yield x509.BasicConstraints(ca=True, path_length=path_length), True
+    yield _CA_KEY_USAGE, True
+    # A mailbox in the subject belongs among the names too (RFC 5280, 4.1.2.6).
+    if mailboxes := [str(one.value) for one in name.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)]:
+        yield x509.SubjectAlternativeName([x509.RFC822Name(mailbox(one)) for one in mailboxes]), False

@@ -252,7 +252,7 @@ def test_an_old_certificate_without_extensions_is_refused_with_the_way_out() -> 
 
 # As docs/migrate.md has it. openssl takes over the subject, byte for byte, and the key.
 EXTENSIONS = """
-basicConstraints = critical, CA:TRUE, pathlen:0
+basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid

@@ -13,7 +13,7 @@ from signerd import new_identity
 from signerd.files import Owner, write_private_file
 from signerd.identity import load_identity
 from signerd.new_identity import KEY_MAKERS, create_identity, subject_name, validity
-from tests.identities import DAY, NOW, PASSPHRASE, make_identity, openssl
+from tests.identities import DAY, NOW, PASSPHRASE, ca_certificate, make_identity, openssl, p256
 
 NAMES = {"ca.crt.pem", "ca.csr.pem", "ca.private_key.pem", "ca.public_key.pem"}
 
@@ -45,13 +45,39 @@ def test_a_new_root_says_what_rfc_5280_asks_of_it_and_no_more(directory: Path) -
     assert certificate.issuer == certificate.subject
     assert 0 < certificate.serial_number < 2**159
     constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
+    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, None)
     text = openssl("x509", "-in", directory / "ca.crt.pem", "-noout", "-ext", "keyUsage").decode()
     assert text.split("\n")[:2] == ["X509v3 Key Usage: critical", "    Certificate Sign, CRL Sign"]
     subject_key = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     authority_key = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     assert subject_key.value.digest == authority_key.value.key_identifier
     assert (authority_key.value.authority_cert_issuer, len(certificate.extensions)) == (None, 4)
+
+
+def test_a_new_root_can_stand_above_an_issuing_ca_and_that_issues_leaves_only(directory: Path) -> None:
+    root = make_identity(directory / "root", subject=[("CN", "root")])
+    issuing = make_identity(directory / "issuing", subject=[("CN", "issuing")])
+    request = x509.load_pem_x509_csr((directory / "issuing" / "ca.csr.pem").read_bytes())
+    asked = request.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (asked.ca, asked.path_length) == (True, 0)
+    below = ca_certificate(
+        issuing.private_key, name="issuing", issuer="root", issuer_key=root.private_key, constraints=asked
+    )
+    leaf = ca_certificate(
+        p256(), name="leaf", issuer="issuing", issuer_key=issuing.private_key, constraints=None, usage=None
+    )
+    for name, certificate in ("below", below), ("leaf", leaf):
+        (directory / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    files = ("-CAfile", directory / "root" / "ca.crt.pem", "-untrusted", directory / "below.pem")
+    assert openssl("verify", "-attime", str(NOW), *files, directory / "leaf.pem").endswith(b": OK\n")
+
+
+def test_a_mailbox_in_the_subject_is_among_the_names_of_root_and_request(directory: Path) -> None:
+    root = make_identity(directory, subject=[("CN", "ca"), ("emailAddress", "CA@Example.net")]).certificate
+    request = x509.load_pem_x509_csr((directory / "ca.csr.pem").read_bytes())
+    for extensions in root.extensions, request.extensions:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        assert (names.critical, list(names.value)) == (False, [x509.RFC822Name("CA@example.net")])
 
 
 def test_serial_numbers_are_random_and_of_159_bits(directory: Path) -> None:
@@ -157,6 +183,7 @@ def test_a_subject_keeps_the_order_of_its_fields_and_their_types(directory: Path
         ([("CN", "a"), ("C", "us")], "C takes the two capital letters"),
         ([("CN", "a"), ("C", "1A")], "C takes the two capital letters"),
         ([("CN", "a"), ("emailAddress", "ü@b")], "emailAddress can't hold all characters"),
+        ([("CN", "a"), ("emailAddress", "postmaster")], "emailAddress: 'postmaster' is not an e-mail address"),
         ([("CN", "a"), ("serialNumber", "a_b")], "serialNumber can't hold all characters"),
     ],
 )
