@@ -52,6 +52,7 @@ class Issuer:
         public_key = certificate.public_key()
         assert isinstance(public_key, CaPublicKey)  # noqa: S101 - load_identity() took no other
         self.certificate = certificate
+        self.public_key = public_key
         self.not_after = int(certificate.not_valid_after_utc.timestamp())
         self._base_url = base_url
         self.name = certificate.subject.public_bytes()

@@ -6,6 +6,7 @@ RFC 6979), hence a function of the recorded intent. So a crash between the recor
 nothing and leaves nothing unknown: ``recover`` signs each pending intent again and gets the same bytes.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ class Intent:
     to_be_signed: bytes  # DER
     what: str  # "certificate", "crl", …
     facts: Mapping[str, Any]  # more fields of the entry, by which the index finds it
+    by_hash: bool = False  # whether the entry has the bytes' SHA-256 alone: who asks keeps them, or makes others
+
+    def body(self) -> dict[str, Any]:
+        """The entry's."""
+        if self.by_hash:
+            return {"what": self.what, "sha256": hashlib.sha256(self.to_be_signed).digest(), **self.facts}
+        return {"what": self.what, "to_be_signed": self.to_be_signed, **self.facts}
 
 
 def signature_hash(public_key: CaPublicKey) -> hashes.SHA256 | hashes.SHA384 | None:
@@ -59,15 +67,7 @@ class RecordedKey:
     def record(self, intents: Sequence[Intent], now: int, *, then: Callable[[], None] | None = None) -> int:
         """The first half of ``sign``, up to the fsync (see ``Ledger.commit`` for ``then``). Returns what
         ``sign_recorded`` takes. Raises as ``sign`` does."""
-        recorded = [
-            self._ledger.append(
-                now,
-                Kind.INTENT,
-                {"what": intent.what, "to_be_signed": intent.to_be_signed, **intent.facts},
-                exact_time=True,
-            )
-            for intent in intents
-        ]
+        recorded = [self._ledger.append(now, Kind.INTENT, intent.body(), exact_time=True) for intent in intents]
         self._ledger.commit(then=then)
         self._tickets += 1
         self.__recorded[self._tickets] = recorded, [intent.to_be_signed for intent in intents]

@@ -236,7 +236,7 @@ def _tables_that_follow(kind: str, body: Mapping[str, Any]) -> tuple[str, ...]:
         case Kind.INTENT if body["what"] == "certificate":
             return "certificates", "pruned", "names"
         case Kind.INTENT:
-            return ("pending", "crls") if "scope" in body else ("pending",)
+            return ("crls",) if "scope" in body else ("pending",)
         case Kind.POLICY if body["base_url"] is not None:
             return ("base_urls",)
         case Kind.FREEZE | Kind.THAW | Kind.PRUNED:

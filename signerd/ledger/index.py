@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS names (
   PRIMARY KEY (name, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pending (
-  seq INTEGER PRIMARY KEY           -- of an intent other than a certificate's, without a signature
+  seq INTEGER PRIMARY KEY           -- of an intent without a signature, other than a certificate's or a CRL's
 ) STRICT;
 CREATE TABLE IF NOT EXISTS crls (
   scope INTEGER PRIMARY KEY,        -- a shard, ALL_SHARDS or CA_CERTIFICATES; its last CRL:
@@ -139,9 +139,10 @@ def apply(db: sqlite3.Connection, facts: Iterable[Fact]) -> None:
 def _apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: Mapping[str, Any]) -> None:
     match kind:
         case Kind.INTENT:
-            db.execute("INSERT INTO pending VALUES (?)", (seq,))
             if "scope" in body:
                 _apply_crl(db, seq, body)
+            else:
+                db.execute("INSERT INTO pending VALUES (?)", (seq,))
         case Kind.ISSUED:
             _apply_signature(db, seq, body["intent"])
         case Kind.REVOKED | Kind.RELEASED:

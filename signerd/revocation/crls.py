@@ -7,7 +7,8 @@ certificates are covered (RFC 5280, 5.2.5); and there is one for CA certificates
 chain find none for its root. A shard's URL always brings the newest CRL that covers it.
 
 Everything here follows from the ledger: a restart finds the CRLs that were signed, and which of them a
-revocation since has made outdated. Only the assembled bytes are kept in memory, and not all of those.
+revocation since has made outdated. Their bytes lie in files beside it; one that was never signed, for a crash came
+in between, or that is not what was recorded, is superseded by the next.
 """
 
 import collections
@@ -23,6 +24,7 @@ from signerd.ledger import Ledger
 from signerd.ledger.index import ALL_SHARDS, CA_CERTIFICATES
 from signerd.ledger.revocations import Revoked, SignedCrl, base_urls, count_listed, listed, shard_range, signed_crls
 from signerd.revocation import crl
+from signerd.revocation.crl_files import CrlFiles
 from signerd.revocation.this_update import this_update
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class Crls:
     def __init__(self, ledger: Ledger, key: RecordedKey) -> None:
         self._ledger = ledger
         self._key = key
+        self._files = CrlFiles(ledger.path)
+        self._files.keep_only({ALL_SHARDS, CA_CERTIFICATES, *shard_range(ledger)})
         self._kept: collections.OrderedDict[int, bytes] = collections.OrderedDict()  # by the seq of the intent
         self._signed_at: dict[int, int] = {}  # by scope; since the start: it keeps CRLs apart, and no more
         self._obstacle: str | None = None
@@ -80,13 +84,13 @@ class Crls:
         own = CA_CERTIFICATES if shard is None else shard
         signed = signed_crls(self._ledger, ALL_SHARDS, own).values()
         newest = max(signed, key=lambda one: one.seq, default=_NONE)
-        if newest.issued is None and newest.seq not in self._kept:
-            raise Refused(ErrorCode.BUSY, "the first CRL is about to be signed")
-        if newest.next_update <= now:
+        if newest.seq and newest.next_update <= now:
             raise Refused(ErrorCode.UNAVAILABLE, "the CRL has run out, and no new one could be signed")
+        if (signed_crl := self._bytes(newest)) is None:
+            raise Refused(ErrorCode.BUSY, "the CRL is about to be signed")
         following = there_are.start if shard is None else shard + 1
         is_last = newest.scope == ALL_SHARDS or following not in there_are
-        return CrlReply(self._bytes(newest), newest.this_update, newest.next_update, None if is_last else following)
+        return CrlReply(signed_crl, newest.this_update, newest.next_update, None if is_last else following)
 
     # --- what is due ----------------------------------------------------------------------------
 
@@ -114,7 +118,7 @@ class Crls:
 
     def _is_due(self, one: SignedCrl, now: int) -> bool:
         """Whether a CRL is missing, outdated by a revocation, or half through its life."""
-        if one.seq == 0:
+        if not self._has(one):
             return True
         if now < one.this_update:  # the clock was set back: nobody would accept a CRL of the future
             return True
@@ -149,11 +153,13 @@ class Crls:
         }
         # A clock that was set back holds up issuance, but no revocation: the entry bears the last one's time.
         moment = max(now, self._ledger.head.time)
-        [signature] = self._key.sign([Intent(to_be_signed, "crl", facts)], moment)
+        [signature] = self._key.sign([Intent(to_be_signed, "crl", facts, by_hash=True)], moment)
         self._signed_at[scope] = now
         where = {ALL_SHARDS: "all certificates", CA_CERTIFICATES: "CA certificates"}.get(scope, f"shard {scope}")
         _log.info("CRL %d of %s: %d revoked", edition.number, where, len(revoked))
-        self._keep(signed_crls(self._ledger, scope)[scope].seq, der.signed(to_be_signed, signature))
+        seq, signed_crl = signed_crls(self._ledger, scope)[scope].seq, der.signed(to_be_signed, signature)
+        self._files.write(scope, seq, signed_crl)
+        self._keep(seq, signed_crl)
 
     def _extension(self, scope: int) -> bytes:
         """What says which certificates a CRL of this scope covers."""
@@ -163,14 +169,24 @@ class Crls:
             return crl.only_of_cas()
         return crl.only_of_shard([shard_url(url, scope) for url in base_urls(self._ledger)[0]])
 
-    def _bytes(self, one: SignedCrl) -> bytes:
-        """A CRL that was signed: from memory, or from the ledger."""
-        if one.seq not in self._kept:
-            to_be_signed = self._ledger.body(one.seq)["to_be_signed"]
-            signature = self._ledger.body(one.issued or 0)["signature"]
-            self._keep(one.seq, der.signed(to_be_signed, signature))
-        self._kept.move_to_end(one.seq)
-        return self._kept[one.seq]
+    # --- what was signed ------------------------------------------------------------------------
+
+    def _has(self, one: SignedCrl) -> bool:
+        """Whether it can be had, as far as is known before it is read. One that is pending since before a restart
+        can't: it is superseded."""
+        return one.seq in self._kept or (one.issued is not None and self._files.has(one.scope, one.seq))
+
+    def _bytes(self, one: SignedCrl) -> bytes | None:
+        """A CRL that was signed: from memory, or from its file. None: a new one is due."""
+        if one.seq in self._kept:
+            self._kept.move_to_end(one.seq)
+        elif self._has(one):
+            digest = self._ledger.body(one.seq)["sha256"]
+            if (signed := self._files.read(one.scope, one.seq, digest, self._issuer)) is None:
+                self.look_again()
+            else:
+                self._keep(one.seq, signed)
+        return self._kept.get(one.seq)
 
     def _keep(self, seq: int, signed: bytes) -> None:
         self._kept[seq] = signed

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from protocol.errors import ErrorCode, Refused
-from signerd import authority, der
+from signerd import authority
 from signerd.ledger.index import ALL_SHARDS, CA_CERTIFICATES
 from signerd.ledger.prune import prune
 from signerd.revocation import crls, sweep
@@ -242,11 +242,12 @@ class Revocations(RuleBasedStateMachine):
 
     def look_at_new_crls(self) -> None:
         entries = self.at.ledger.query("SELECT seq FROM entries WHERE seq > ? AND kind = 'intent'", self.looked_at)
-        bodies = [self.at.ledger.body(seq) for (seq,) in entries.fetchall()]
+        bodies = [(seq, self.at.ledger.body(seq)) for (seq,) in entries.fetchall()]
         self.looked_at = self.at.ledger.head.seq
-        for body in bodies:
+        for seq, body in bodies:
             if body["what"] == "crl":
-                self.look_at_signed(x509.load_der_x509_crl(der.signed(body["to_be_signed"], b"unseen")), body["scope"])
+                [file] = self.directory.glob(f"ledger.db.crls/*.{seq}.crl")
+                self.look_at_signed(x509.load_der_x509_crl(file.read_bytes()), body["scope"])
 
     def look_at_signed(self, crl: x509.CertificateRevocationList, scope: int) -> None:
         """One CRL, as of the moment when it was signed."""

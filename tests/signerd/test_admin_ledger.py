@@ -320,7 +320,7 @@ def test_a_ledger_restored_from_a_backup_taken_under_load_goes_on(tmp_path: Path
         assert 200 <= len(in_copy) <= 500
         assert problems(operator, "--ledger", "copy.db") == []
         assert signer.stop() == 0
-        for path in signer.state.glob("ledger.db*"):
+        for path in filter(Path.is_file, signer.state.glob("ledger.db*")):
             path.unlink()
         shutil.copy(tmp_path / "copy.db", signer.ledger_path)
         signer.start()

@@ -1,8 +1,10 @@
 """CRLs: their bytes, what they list and for how long, when they are made anew, and that they only go forward."""
 
+import contextlib
 import datetime
+import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from protocol.errors import ErrorCode, Refused
 from protocol.wire import FRAME_BYTES_MAX
 from signerd import authority
 from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
-from signerd.key import signature_hash
+from signerd.key import Intent, signature_hash
+from signerd.ledger.index import ALL_SHARDS
 from signerd.ledger.revocations import Revoked
 from signerd.revocation import crl, crls
 from tests.authorities import CA_KEY_TYPES, LocalAuthority, ca_of, local_authority
@@ -311,7 +314,115 @@ def test_what_was_signed_is_on_the_ledger_before_it_was_signed(at: LocalAuthorit
     revoke(at, *issue(at, 1))
     publish(at)
     [body] = [body for body in at.bodies("intent") if body["what"] == "crl"]
-    assert body["to_be_signed"] == crl_of(at).tbs_certlist_bytes
+    assert body["sha256"] == hashlib.sha256(crl_of(at).tbs_certlist_bytes).digest()
+
+
+def test_a_crl_costs_the_ledger_a_hash_and_its_bytes_lie_in_one_file_beside_it(at: LocalAuthority) -> None:
+    revoke(at, *issue(at, 100))
+    publish(at)
+    revoke(at, *issue(at, 100))
+    publish(at)
+    assert len(crl_reply(at).crl) > 5_000
+    for (size,) in at.ledger.query("SELECT length(body) FROM entries WHERE kind IN ('intent', 'issued')"):
+        assert size < 1_500  # a certificate's intent, hence no CRL's
+    [file] = files_of(at)
+    assert file.read_bytes() == crl_reply(at).crl
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def files_of(at: LocalAuthority) -> list[Path]:
+    return list(at.ledger_path.with_name("ledger.db.crls").iterdir())
+
+
+def _flipped(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("ca", CA_KEY_TYPES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:-1]),
+        lambda file: file.write_bytes(file.read_bytes() + b"\0"),
+        lambda file: _flipped(file, 60),
+        lambda file: _flipped(file, -1),
+    ],
+    ids=["missing", "empty", "cut off", "with more at its end", "another one", "with another signature"],
+)
+def test_a_file_that_is_not_what_was_recorded_is_never_served_and_costs_a_new_crl(
+    tmp_path: Path, ca: str, damage: Callable[[Path], None]
+) -> None:
+    with local_authority(tmp_path, ca=ca) as at:
+        [one] = issue(at, 1)
+        revoke(at, one)
+        publish(at)
+        before = number_of(crl_of(at))
+        at.close()
+        [file] = files_of(at)
+        damage(file)
+        at.open()
+        with contextlib.suppress(Refused):  # until it is looked at
+            crl_of(at)
+            raise AssertionError("it was served")
+        publish(at, after=1)
+        assert number_of(crl_of(at)) > before
+        assert set(reasons_on(crl_of(at))) == {one.serial_number}
+        assert [file.read_bytes() for file in files_of(at)] == [crl_reply(at).crl]
+
+
+def test_an_older_crl_in_the_place_of_the_last_is_not_served(at: LocalAuthority) -> None:
+    """Whoever can write the file has no revocation undone."""
+    publish(at)
+    [older] = files_of(at)
+    content = older.read_bytes()
+    [one] = issue(at, 1)
+    revoke(at, one)
+    publish(at)
+    at.close()
+    [file] = files_of(at)
+    file.write_bytes(content)
+    at.open()
+    assert refusal(at).code is ErrorCode.BUSY
+    publish(at, after=1)
+    assert set(reasons_on(crl_of(at))) == {one.serial_number}
+
+
+def test_a_crl_that_a_crash_left_unsigned_is_superseded_and_never_signed(at: LocalAuthority) -> None:
+    publish(at)
+    before = number_of(crl_of(at))
+    facts = {"scope": ALL_SHARDS, "number": before + 1, "this_update": at.now - 60, "next_update": at.now + WEEK}
+    at.authority.key.record([Intent(b"0\x00", "crl", facts, by_hash=True)], at.now)
+    seq = at.ledger.head.seq
+    at.restart()
+    assert seq not in {body["intent"] for body in at.bodies("issued")}
+    assert refusal(at).code is ErrorCode.BUSY
+    publish(at)
+    assert number_of(crl_of(at)) > before + 1
+
+
+def test_where_no_file_can_be_written_the_crl_is_served_from_memory(at: LocalAuthority) -> None:
+    directory = at.ledger_path.with_name("ledger.db.crls")
+    directory.rmdir()
+    directory.touch()
+    revoke(at, *issue(at, 2))
+    publish(at)
+    assert len(reasons_on(crl_of(at))) == 2
+    at.restart()
+    publish(at)
+    assert len(reasons_on(crl_of(at))) == 2
+
+
+def test_what_a_crash_left_half_written_and_the_crls_of_shards_that_are_gone_are_removed(at: LocalAuthority) -> None:
+    publish(at)
+    directory = at.ledger_path.with_name("ledger.db.crls")
+    for name in (".0.5.crl.0123.tmp", "17.4.crl"):
+        (directory / name).touch()
+    at.restart()
+    assert [file.name.partition(".")[0] for file in files_of(at)] == ["all"]
 
 
 # --- numbers --------------------------------------------------------------------------------------
