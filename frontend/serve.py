@@ -25,7 +25,7 @@ from frontend.edge import Edge
 from frontend.hook_loader import load_hooks
 from frontend.http_server import HttpServer
 from frontend.metrics import Board
-from frontend.settings import Address, FrontendSettings, parse_address, read_settings
+from frontend.settings import Address, FrontendSettings, describe_settings, parse_address, read_settings
 from frontend.views import CaChain, Services
 from frontend.workers import Watchdog, Workers
 from protocol.client import SignerClient
@@ -184,6 +184,7 @@ def _say(error: ConfigurationError) -> None:
 _EPILOG = """\b
 Examples:
   ca_frontend                                  with /etc/ca/frontend.toml
+  ca_frontend --check-config
   ca_frontend --config ./frontend.toml --listen 127.0.0.1:9000 --workers 2
   DEBUG=1 ca_frontend --config ./frontend.toml
 \b
@@ -194,15 +195,18 @@ Exit status: 0 ended by SIGTERM or SIGINT, 1 failed, 2 wrong usage, 78 bad confi
 @click.command(epilog=_EPILOG)
 @click.option(
     "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # what can't be read is bad configuration, not wrong usage
     default=Path("/etc/ca/frontend.toml"),
     show_default=True,
     help="The settings.",
 )
 @click.option("--listen", metavar="ADDRESS", help='In place of the settings\' "listen": HOST:PORT or unix:/PATH.')
 @click.option("--workers", type=click.IntRange(1, 64), help='In place of the settings\' "workers": processes.')
+@click.option(
+    "--check-config", is_flag=True, help="Read the settings, say what they are, and end. Hooks aren't loaded."
+)
 @click.version_option(package_name="signerd", prog_name="ca_frontend", message="%(prog)s %(version)s")
-def main(config: Path, listen: str | None, workers: int | None) -> None:
+def main(config: Path, listen: str | None, workers: int | None, check_config: bool) -> None:
     """Serves the certificate authority's HTTP side: takes CSRs, runs the operator's hooks, asks the signer.
 
     SIGTERM ends it once the requests under way are answered.
@@ -210,6 +214,9 @@ def main(config: Path, listen: str | None, workers: int | None) -> None:
     log = configure_logging()
     try:
         settings = read_settings(config).override(listen=listen, workers=workers)
+        if check_config:
+            click.echo(describe_settings(settings))
+            return
         sys.exit(_run(settings, log))
     except ConfigurationError as error:
         _say(error)

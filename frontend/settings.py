@@ -79,3 +79,9 @@ def parse_address(text: str, key: str) -> Address:
 def read_settings(path: Path) -> FrontendSettings:
     """The settings in the file. Raises ``ConfigurationError``, naming file and key."""
     return read_toml(path, FrontendSettings)
+
+
+def describe_settings(settings: FrontendSettings) -> str:
+    """The settings as lines of text, defaults too: for `ca_frontend --check-config`."""
+    values = msgspec.structs.asdict(settings)
+    return "\n".join(f"{key}: {'not set' if value is None else value}" for key, value in values.items())

@@ -17,19 +17,17 @@ from protocol.daemon import inherited_sockets, listen_unix
 from protocol.errors import ConfigurationError, Refused
 from protocol.logs import LogHandler, configure_logging
 from protocol.messages import Socket
-from protocol.settings import read_toml
-from signerd.as_user import acting_as, signer_user
 from signerd.authority import Authority
 from signerd.commands import CONTEXT_SETTINGS, run, version_option
+from signerd.commands.reading import read_as, read_as_signer
 from signerd.confine import confine
 from signerd.custom import load_custom, run_boot
-from signerd.files import user_name
 from signerd.identity import load_identity
 from signerd.ledger import Ledger
 from signerd.passphrase import prompt_on_terminal, read_passphrase, take_from_environment
 from signerd.peers import Admission
 from signerd.policy.describe import describe_policy
-from signerd.policy.model import PolicyFile, SignerTable
+from signerd.policy.model import SignerTable
 from signerd.policy.policy import load_policy
 from signerd.server import Server
 
@@ -69,17 +67,6 @@ def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_
     finally:
         authority.close()
         ledger.close()
-
-
-def check(config: Path) -> str:
-    """What the settings mean, as the user finds them who will run with them. Raises ``ConfigurationError``."""
-    user = signer_user(Path(read_toml(config, PolicyFile).signer.ledger))
-    reader = f"read as {user_name(user.uid)}, whom the signer runs as"
-    try:
-        with acting_as(user):
-            return f"{describe_policy(load_policy(config))}\n{reader}"
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{error} ({reader})") from None
 
 
 def _listeners(settings: SignerTable) -> dict[Socket, socket.socket]:
@@ -126,7 +113,8 @@ def command(config: Path, passphrase_file: Path | None, check_config: bool, allo
     """
     log = configure_logging()
     if check_config:
-        click.echo(check(config))
+        policy, user = read_as_signer(config)
+        click.echo(f"{describe_policy(policy)}\n{read_as(user)}")
     else:
         serve(config, passphrase_file, log, allow_root=allow_root)
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 
 from protocol.durations import parse_duration
 from protocol.errors import ConfigurationError
+from signerd.as_user import SIGNER_USER
 from signerd.commands import CONTEXT_SETTINGS, run, version_option
 from signerd.files import Owner
 from signerd.identity import Identity
@@ -26,9 +27,6 @@ from signerd.new_identity import (
     validity,
 )
 from signerd.passphrase import prompt_on_terminal, read_passphrase
-
-# As which the signer runs where it is installed. It doesn't run as root, so root's files are of no use to it.
-SIGNER_USER = "ca"
 
 # Stands for a value to ask for. No argument of a process can be it.
 _ASK = "\0"

@@ -12,14 +12,21 @@ from pathlib import Path
 import click
 
 from protocol.errors import ConfigurationError, Refused
-from signerd.commands import EXIT_FAILED, doctor_ca, doctor_host, doctor_units
+from signerd.as_user import SIGNER_USER
+from signerd.commands import EXIT_FAILED, doctor_ca, doctor_files, doctor_host, doctor_http, doctor_units
 from signerd.commands.admin.session import Session, subcommand
+from signerd.commands.doctor_passphrase import Source, source_by_hand, units_source
 from signerd.commands.finding import Finding, Level
+from signerd.commands.installation import Installation
 from signerd.commands.output import print_json, printable
-from signerd.policy.policy import Policy, load_policy
+from signerd.commands.reading import read_as, read_as_signer
+from signerd.files import Owner
+from signerd.passphrase import take_from_environment
+from signerd.policy.policy import Policy
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red", Level.UNKNOWN: "cyan"}
 _INDENT = 9
+Check = Callable[[], Iterator[Finding]]
 
 
 @click.command("doctor")
@@ -27,17 +34,18 @@ _INDENT = 9
     "--config",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    default=Path("/etc/ca/signerd.toml"),
-    show_default=True,
-    help="The signer's settings.",
+    help="The signer's settings; else /etc/ca/signerd.toml, or what lies beside another --socket.",
 )
 @subcommand
-def doctor(session: Session, config: Path) -> None:
+def doctor(session: Session, config: Path | None) -> None:
     """Check this machine's installation, and say what to do about each finding.
 
     Looks at users, the modes of files, units and their sandboxes, sockets, the passphrase's credential, the
-    identity and its expiry, the clock, free space, the ledger, and what nginx serves. Run it as root: the
-    rest is "unknown" to others.
+    identity and its expiry, the clock, free space, the ledger, and what nginx serves. Settings are read as
+    the user whom the signer runs as. Run it as root: the rest is "unknown" to others.
+
+    With the --socket of a signer that was started by hand, by ca_start_dev say, it looks at that one's
+    files instead, and at no unit.
 
     \b
     Exit status: 0 no problem (warnings are none), 1 a problem.
@@ -46,8 +54,10 @@ def doctor(session: Session, config: Path) -> None:
     Examples:
       sudo ca_admin doctor
       sudo ca_admin doctor --json
+      ca_admin --socket ca-dev/admin.sock doctor
     """
-    findings = examine(session, config, int(time.time()))
+    passphrase = take_from_environment(os.environ)  # before a program that we start inherits it
+    findings = examine(session, Installation.at(session.socket, config), passphrase, int(time.time()))
     if session.json:
         print_json([finding._asdict() for finding in findings])
     else:
@@ -57,43 +67,62 @@ def doctor(session: Session, config: Path) -> None:
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def examine(session: Session, config: Path, now: int) -> list[Finding]:
-    """All findings, good ones too. ``now`` is in seconds since the epoch."""
-    if os.geteuid() != 0:
+def examine(session: Session, installation: Installation, passphrase: bytes | None, now: int) -> list[Finding]:
+    """All findings, good ones too. ``passphrase``: what CA_PASSPHRASE was; ``now``: seconds since the epoch."""
+    root = []
+    if os.geteuid() != 0 and installation.by_systemd:
         root = [Finding("root", Level.UNKNOWN, "not all can be seen", "run it as root: sudo ca_admin doctor")]
-    else:
-        root = []
-    checks: list[Callable[[], Iterator[Finding]]] = [
+    checks = _checks_of_machine(session, installation)
+    try:
+        policy, reader = read_as_signer(installation.config)
+    except ConfigurationError as error:
+        advice = "correct it, then: ca_signerd --check-config"
+        return [*root, Finding("settings", Level.PROBLEM, str(error), advice), *_all(checks)]
+    signer = (doctor_host.owner_of(SIGNER_USER) if installation.by_systemd else None) or reader
+    checks += _checks_by_policy(policy, installation, signer, passphrase, now)
+    return [*root, *_check_settings(installation.config, policy, reader), *_all(checks)]
+
+
+def _checks_of_machine(session: Session, installation: Installation) -> list[Check]:
+    """What there is to look at whatever the settings say."""
+    if not installation.by_systemd:
+        return [lambda: doctor_files.check_frontend_settings(installation, None), lambda: _check_signer(session)]
+    frontend = doctor_host.owner_of(doctor_host.FRONTEND) if os.geteuid() == 0 else None
+    return [
         doctor_host.check_users,
-        doctor_host.check_code,
+        doctor_files.check_code,
         doctor_host.check_clock,
         doctor_units.check_units,
         doctor_units.check_sandboxes,
         doctor_units.check_sockets,
         doctor_units.check_memory,
+        lambda: doctor_files.check_frontend_settings(installation, frontend),
         lambda: _check_signer(session),
     ]
-    try:
-        policy = load_policy(config)
-    except ConfigurationError as error:
-        advice = "correct it, then: ca_signerd --check-config"
-        return [*root, Finding("settings", Level.PROBLEM, str(error), advice), *_all(checks)]
-    return [*root, *_check_settings(config, policy), *_all([*checks, *_checks_by_policy(policy, now)])]
 
 
-def _checks_by_policy(policy: Policy, now: int) -> list[Callable[[], Iterator[Finding]]]:
+def _checks_by_policy(
+    policy: Policy, installation: Installation, signer: Owner, passphrase: bytes | None, now: int
+) -> list[Check]:
     identity = Path(policy.signer.identity or os.environ.get("SAPI_CA_PATH", "/var/lib/ca"))
+    ledger, base_url = Path(policy.signer.ledger), policy.signer.base_url
     longest = max(profile.lifetime_max for profile in policy.profiles.values())
-    return [
-        lambda: doctor_host.check_state(identity, Path(policy.signer.ledger)),
-        lambda: doctor_host.check_disk(Path(policy.signer.ledger)),
+    checks: list[Check] = [
+        lambda: doctor_files.check_settings_files(installation, signer),
+        lambda: doctor_files.check_state(identity, ledger, signer),
+        lambda: doctor_files.check_disk(ledger),
         lambda: doctor_ca.check_identity(identity, longest, now),
-        lambda: doctor_ca.check_credential(identity),
-        lambda: doctor_units.check_http(policy.signer.base_url, identity),
+        lambda: doctor_ca.check_passphrase(identity, _passphrase_source(installation, passphrase)),
+        lambda: doctor_http.check_http(base_url, identity, by_systemd=installation.by_systemd),
     ]
+    return [*checks, lambda: doctor_http.check_tls(base_url, now)] if installation.by_systemd else checks
 
 
-def _all(checks: Sequence[Callable[[], Iterator[Finding]]]) -> Iterator[Finding]:
+def _passphrase_source(installation: Installation, passphrase: bytes | None) -> Source:
+    return units_source(passphrase) if installation.by_systemd else source_by_hand(installation.config, passphrase)
+
+
+def _all(checks: Sequence[Check]) -> Iterator[Finding]:
     for check in checks:
         try:
             yield from check()
@@ -101,7 +130,7 @@ def _all(checks: Sequence[Callable[[], Iterator[Finding]]]) -> Iterator[Finding]
             yield Finding("permission", Level.UNKNOWN, f"{error.filename} can't be seen", "run it as root")
 
 
-def _check_settings(config: Path, policy: Policy) -> Iterator[Finding]:
+def _check_settings(config: Path, policy: Policy, reader: Owner) -> Iterator[Finding]:
     if policy.signer.base_url is None:
         yield Finding(
             "settings",
@@ -110,7 +139,8 @@ def _check_settings(config: Path, policy: Policy) -> Iterator[Finding]:
             'set it, say base_url = "http://ca.example.net", then: systemctl reload ca-signerd',
         )
     else:
-        yield Finding("settings", Level.OK, f"{config} is valid; certificates name {policy.signer.base_url}")
+        detail = f"{config} is valid, {read_as(reader)}; certificates name {policy.signer.base_url}"
+        yield Finding("settings", Level.OK, detail)
 
 
 def _check_signer(session: Session) -> Iterator[Finding]:

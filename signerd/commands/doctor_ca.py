@@ -1,25 +1,23 @@
 """ca_admin doctor: the CA's identity, and the passphrase that opens its key."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from protocol.errors import ConfigurationError
 from protocol.times import rfc3339
 from signerd.ca_certificate import check_chain, check_own_certificate, load_chain
-from signerd.commands.finding import Finding, Level, output_of, text_of
-from signerd.identity import CERTIFICATE_NAMES, PRIVATE_KEY_NAME
+from signerd.commands.doctor_passphrase import Source
+from signerd.commands.finding import Finding, Level
+from signerd.identity import CERTIFICATE_NAMES, PRIVATE_KEY_NAME, PUBLIC_KEY_NAME
 
 _DAY = 86_400
-_CREDENTIAL = "ca_passphrase"
-_ENCRYPTED_STORE = Path("/etc/credstore.encrypted", _CREDENTIAL)
-_PLAIN_STORE = Path("/etc/credstore", _CREDENTIAL)
-_MAKE_CREDENTIAL = (
-    f"systemd-creds encrypt --name={_CREDENTIAL} PASSPHRASE_FILE {_ENCRYPTED_STORE}, then: systemctl restart ca-signerd"
-)
 _RENEW = "renew it in good time: docs/operate.md says how"
 
 
@@ -54,44 +52,42 @@ def _expiry(chain: tuple[x509.Certificate, ...], longest: int, now: int) -> Find
     return Finding("identity", Level.OK, detail)
 
 
-def check_credential(directory: Path) -> Iterator[Finding]:
-    """The passphrase that systemd will hand over opens the key."""
-    key = directory / PRIVATE_KEY_NAME
-    if not key.exists() or b"ENCRYPTED" not in (content := key.read_bytes()):
+def check_passphrase(directory: Path, source: Source) -> Iterator[Finding]:
+    """The passphrase that the signer will find opens the key, and the key is the certificate's."""
+    path = directory / PRIVATE_KEY_NAME
+    if not path.exists():
         return
-    encrypted, source = _credential_setting()
-    if source.endswith(".sock"):
-        yield Finding("passphrase", Level.OK, "a person types it at each start of the signer")
+    content = path.read_bytes()
+    if b"ENCRYPTED" not in content:
+        yield from _check_pair(directory, load_pem_private_key(content, None).public_key())
         return
-    store = Path(source or (_ENCRYPTED_STORE if encrypted else _PLAIN_STORE))
-    if encrypted:
-        passphrase = output_of("systemd-creds", "decrypt", f"--name={_CREDENTIAL}", str(store), "-")
-    else:
-        passphrase = store.read_bytes() if store.exists() else None
-        yield Finding("passphrase", Level.WARNING, f"it lies on the disk in the clear: {store}", _MAKE_CREDENTIAL)
-    if not store.exists():
-        yield Finding("passphrase", Level.PROBLEM, f"there is no {store}", _MAKE_CREDENTIAL)
-    elif passphrase is None:
-        detail = f"{store} can't be decrypted: it was made on another machine, or is damaged"
-        yield Finding("passphrase", Level.PROBLEM, detail, _MAKE_CREDENTIAL)
-    elif not _opens(content, passphrase.removesuffix(b"\n").removesuffix(b"\r")):
-        yield Finding("passphrase", Level.PROBLEM, f"the one in {store} doesn't open {key}", _MAKE_CREDENTIAL)
-    else:
-        yield Finding("passphrase", Level.OK, f"the one in {store} opens the key")
-
-
-def _credential_setting() -> tuple[bool, str]:
-    """Whether the unit takes an encrypted credential, and the path that it names: the last line counts."""
-    # systemctl show prints these as "[unprintable]".
-    unit = text_of("systemctl", "cat", "ca-signerd.service") or ""
-    pattern = rf"^LoadCredential(Encrypted)?={_CREDENTIAL}(?::(\S+))?$"
-    lines = re.findall(pattern, unit, flags=re.MULTILINE)
-    return (lines[-1][0] != "", lines[-1][1]) if lines else (True, "")
-
-
-def _opens(key: bytes, passphrase: bytes) -> bool:
+    yield from source.findings
+    if source.passphrase is None:
+        return
     try:
-        load_pem_private_key(key, passphrase)
+        key = load_pem_private_key(content, source.passphrase)
     except (ValueError, TypeError):
-        return False
-    return True
+        detail = f"the one {source.where} doesn't open {path}"
+        yield Finding("passphrase", Level.PROBLEM, detail, source.advice)
+        return
+    yield Finding("passphrase", Level.OK, f"the one {source.where} opens the key")
+    yield from _check_pair(directory, key.public_key())
+
+
+def _check_pair(directory: Path, key: PublicKeyTypes) -> Iterator[Finding]:
+    """The certificate, and the file of the public key if there is one, are of this private key."""
+    for name in (*CERTIFICATE_NAMES, PUBLIC_KEY_NAME):
+        path = directory / name
+        if path.exists() and _public_key(path.read_bytes()) != key:
+            detail = f"{directory / PRIVATE_KEY_NAME} doesn't belong to {path}: the keys differ"
+            advice = "bring both back from one backup: the signer won't start with these"
+            yield Finding("identity", Level.PROBLEM, detail, advice)
+
+
+def _public_key(content: bytes) -> PublicKeyTypes | None:
+    """The key of the first certificate in PEM, or the key itself; None: neither."""
+    with contextlib.suppress(ValueError, UnsupportedAlgorithm):
+        if b"-----BEGIN PUBLIC KEY" in content:
+            return load_pem_public_key(content)
+        return x509.load_pem_x509_certificates(content)[0].public_key()
+    return None

@@ -1,19 +1,14 @@
-"""ca_admin doctor: systemd's units, their sandboxes and sockets, and what comes through nginx."""
+"""ca_admin doctor: systemd's units, their sandboxes and sockets."""
 
 import grp
 import pwd
 import re
-import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from signerd.commands.finding import Finding, Level, output_of, text_of
-from signerd.identity import CERTIFICATE_NAMES
+from signerd.commands.finding import Finding, Level, text_of
 
 _SERVICES = {"ca-signerd.service": "ca", "ca-frontend.service": "ca-web"}
 _UNITS = ("ca-sign.socket", "ca-admin.socket", "ca-frontend.socket", *_SERVICES)
@@ -66,7 +61,9 @@ def _unit_finding(unit: str, state: dict[str, str]) -> Finding | None:
 def check_sandboxes() -> Iterator[Finding]:
     """Each service runs as its user, and no drop-in has opened its sandbox."""
     for unit, user in _SERVICES.items():
-        state = _properties(unit, "User", "PrivateNetwork", "NoNewPrivileges") or {}
+        state = _properties(unit, "LoadState", "User", "PrivateNetwork", "NoNewPrivileges")
+        if state is None or state["LoadState"] != "loaded":
+            continue  # which check_units says
         verdict = text_of("systemd-analyze", "security", "--no-pager", unit)
         exposure = re.search(r"exposure level for \S+: ([0-9.]+)", verdict or "")
         advice = f"systemctl cat {unit} shows which drop-in does it; systemd-analyze security {unit} what it costs"
@@ -117,44 +114,6 @@ def check_memory() -> Iterator[Finding]:
         yield Finding("memory", Level.WARNING, detail, "encrypt the swap, or: swapoff --all")
     else:
         yield Finding("memory", Level.OK, "no swap" if not swaps else "the signer's memory is locked")
-
-
-def check_http(base_url: str | None, identity: Path) -> Iterator[Finding]:
-    """The frontend answers, and nginx serves what certificates point to."""
-    command = ("curl", "--silent", "--fail", "--max-time", "10")
-    if text_of("curl", "--version") is None:
-        yield Finding("http", Level.UNKNOWN, "curl isn't there", "apt install curl")
-        return
-    if output_of(*command, "--unix-socket", "/run/ca-frontend/http.sock", "http://localhost/healthz") is None:
-        yield Finding("http", Level.PROBLEM, "the frontend does not answer", "systemctl status ca-frontend says why")
-    else:
-        yield Finding("http", Level.OK, "the frontend answers")
-    if base_url is None:
-        return
-    served = output_of(*command, f"{base_url}/ca.der")
-    if served is None:
-        detail = f"{base_url}/ca.der, which certificates point to, can't be fetched from here"
-        yield Finding("nginx", Level.PROBLEM, detail, f"systemctl status nginx; nginx -t; {_resolution(base_url)}")
-    elif served != _own_certificate(identity):
-        detail = f"{base_url}/ca.der is not this CA's certificate"
-        yield Finding("nginx", Level.PROBLEM, detail, f"does that name lead here? {_resolution(base_url)}")
-    else:
-        yield Finding("nginx", Level.OK, f"{base_url}/ca.der is this CA's certificate")
-
-
-def _resolution(base_url: str) -> str:
-    host = base_url.removeprefix("http://").partition("/")[0].partition(":")[0]
-    try:
-        return f"{host} is {socket.gethostbyname(host)}"
-    except OSError:
-        return f"{host} has no address: enter it into DNS"
-
-
-def _own_certificate(identity: Path) -> bytes | None:
-    for name in CERTIFICATE_NAMES:
-        if (path := identity / name).exists():
-            return x509.load_pem_x509_certificates(path.read_bytes())[0].public_bytes(Encoding.DER)
-    return None
 
 
 def _properties(unit: str, *names: str) -> dict[str, str] | None:

@@ -4,6 +4,8 @@ import enum
 import subprocess
 from typing import NamedTuple
 
+from signerd.files import Owner
+
 _SECONDS = 15  # for a command that looks something up on this machine
 
 
@@ -38,3 +40,24 @@ def text_of(*command: str) -> str | None:
     """The same as text, without white space around it."""
     output = output_of(*command)
     return None if output is None else output.decode(errors="replace").strip()
+
+
+def error_of(*command: str, user: Owner | None = None) -> str | None:
+    """Why a command failed, in its own last line; None if it didn't. ``user``: as whom it is run; None: as oneself."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            user=None if user is None else user.uid,
+            group=None if user is None else user.gid,
+            extra_groups=None if user is None else [],
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{command[0]}: {error}"
+    if done.returncode == 0:
+        return None
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    return said[-1] if said else f"{command[0]} ended with status {done.returncode}"

@@ -17,7 +17,8 @@ from frontend.http_server import DRAIN_IDLE_SECONDS, DRAIN_PARTIAL_SECONDS
 from tests.frontend.conftest import StartFrontend
 from tests.frontend.running import Asking, Frontend, Response, ask, children
 from tests.frontend.signer_stub import SignerStub, make_csr
-from tests.running import DEADLINE, ROOT, eventually
+from tests.identities import OTHER_UID
+from tests.running import DEADLINE, ROOT, eventually, needs_root
 
 PEM = make_csr("a.example.net")[1].public_bytes(Encoding.PEM)
 MAIN = [sys.executable, "-W", "error", "-m", "frontend.serve"]
@@ -61,6 +62,31 @@ def test_bad_configuration_exits_with_78_and_one_clear_line(directory: Path) -> 
             said = [line for line in done.stderr.splitlines() if "INFO" not in line]
             assert len(said) == 1, done
             assert named in said[0]
+
+
+@needs_root
+def test_settings_that_it_may_not_read_are_bad_configuration(directory: Path) -> None:
+    config = directory / "frontend.toml"
+    config.touch(mode=0o600)
+    directory.chmod(0o755)
+    as_other = ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups"]
+    command = [*as_other, *MAIN, "--config", str(config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=DEADLINE)
+    assert (done.returncode, done.stderr) == (78, f"ca_frontend: {config}: can't be read: Permission denied\n")
+
+
+def test_check_config_says_what_the_settings_are_and_listens_nowhere(directory: Path) -> None:
+    config = directory / "frontend.toml"
+    config.write_text(f"listen = 'unix:{directory}/http.sock'\nhooks = 'no.such.module'\n")
+    done = run("--config", config, "--check-config")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"listen: unix:{directory}/http.sock\n" in done.stdout
+    assert "threads: 64\n" in done.stdout
+    assert not (directory / "http.sock").exists()
+    config.write_text("thread = 1")
+    done = run("--config", config, "--check-config")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "unknown key thread" in done.stderr
 
 
 # --- where it listens ---------------------------------------------------------------------------

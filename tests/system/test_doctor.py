@@ -15,6 +15,13 @@ DOCTOR = "ca_admin doctor"
 CREDENTIAL = "/etc/credstore.encrypted/ca_passphrase"
 DROP_IN = "/run/systemd/system/ca-signerd.service.d"
 
+# As docs/clients.md gives a client its key.
+MAC_CLIENT = (
+    "(umask 077; openssl rand -hex 32 >/etc/ca/mac-keys/web1); chown ca: /etc/ca/mac-keys/web1; "
+    "printf '[client.web1]\\nmac_key_file = \"/etc/ca/mac-keys/web1\"\\n' >>/etc/ca/signerd.toml"
+)
+NO_MAC_CLIENT = "rm /etc/ca/mac-keys/web1; sed -i '/^\\[client.web1/,$d' /etc/ca/signerd.toml"
+
 
 class Wrong(NamedTuple):
     """A thing that is wrong: how to bring it about and undo it, and what has to be found."""
@@ -39,7 +46,32 @@ WRONGS = {
         "ca.private_key.pem can be read by others",
     ),
     "a file of another user": Wrong(
-        "chown ca-web /var/lib/ca/ca.csr.pem", "chown ca /var/lib/ca/ca.csr.pem", "state", "problem", "belongs to uid"
+        "chown ca-web /var/lib/ca/ca.csr.pem",
+        "chown ca /var/lib/ca/ca.csr.pem",
+        "state",
+        "problem",
+        "ca.csr.pem belongs to ca-web, and the signer runs as ca",
+    ),
+    "a ledger of root's": Wrong(
+        "chown root /var/lib/ca/ledger.db",
+        "chown ca /var/lib/ca/ledger.db",
+        "state",
+        "problem",
+        "ledger.db belongs to root, and the signer runs as ca",
+    ),
+    "settings that others can write": Wrong(
+        "chown ca /etc/ca/signerd.toml",
+        "chown root /etc/ca/signerd.toml",
+        "settings",
+        "problem",
+        "/etc/ca/signerd.toml belongs to ca: who can write it decides",
+    ),
+    "frontend's settings that it doesn't take": Wrong(
+        "echo thread=1 >>/etc/ca/frontend.toml",
+        "sed -i '/^thread=1/d' /etc/ca/frontend.toml",
+        "frontend",
+        "problem",
+        "unknown key thread",
     ),
     "hooks that all can write": Wrong(
         "chmod 777 /etc/ca/hooks",
@@ -53,7 +85,7 @@ WRONGS = {
         "chown root /opt/signerd/lib/python3*/site-packages/signerd",
         "code",
         "problem",
-        "site-packages/signerd belongs to uid",
+        "site-packages/signerd belongs to ca-web",
     ),
     "a socket for all": Wrong(
         "chmod 666 /run/ca/sign.sock", "chmod 660 /run/ca/sign.sock", "sockets", "problem", "mode 666"
@@ -107,6 +139,43 @@ WRONGS_ALONE = {
         "settings",
         "problem",
         "unknown key",
+    ),
+    "frontend's settings that it can't read": Wrong(
+        "chmod 600 /etc/ca/frontend.toml", "chmod 644 /etc/ca/frontend.toml", "frontend", "problem", "Permission denied"
+    ),
+    "a client's key that root alone can read": Wrong(
+        f"{MAC_CLIENT}; chown root: /etc/ca/mac-keys/web1",
+        NO_MAC_CLIENT,
+        "settings",
+        "problem",
+        "/etc/ca/mac-keys/web1: Permission denied (read as ca, whom the signer runs as)",
+    ),
+    "a key of another CA": Wrong(
+        "cp -a /var/lib/ca/ca.private_key.pem /root/; ca_create_identity --path /root/other -f CN other "
+        "--passphrase-file /root/ca-passphrase; cp /root/other/ca.private_key.pem /var/lib/ca/",
+        "rm -r /root/other; mv /root/ca.private_key.pem /var/lib/ca/",
+        "identity",
+        "problem",
+        "/var/lib/ca/ca.private_key.pem doesn't belong to /var/lib/ca/ca.crt.pem: the keys differ",
+    ),
+    "nginx's certificate about to end": Wrong(
+        "cp -a /etc/nginx/signerd/tls.pem /root/; openssl req -new -key /etc/nginx/signerd/tls.key -subj "
+        "/CN=ca.example.net | ca_sign_certificate --client nginx -o /etc/nginx/signerd/tls.pem 9d; "
+        "systemctl reload nginx; sleep 1",
+        "mv /root/tls.pem /etc/nginx/signerd/; systemctl reload nginx; sleep 1",
+        "tls",
+        "warning",
+        "in 8 days",
+    ),
+    "a passphrase in the unit's environment": Wrong(
+        f"mv {CREDENTIAL} /root/; mkdir -p {DROP_IN}; (umask 077; echo CA_PASSPHRASE=$(cat /root/ca-passphrase) "
+        f">/root/ca.env); printf '[Service]\\nEnvironmentFile=/root/ca.env\\n' >{DROP_IN}/env.conf; "
+        "systemctl daemon-reload; systemctl restart ca-signerd",
+        f"mv /root/ca_passphrase {CREDENTIAL}; rm -r {DROP_IN} /root/ca.env; systemctl daemon-reload; "
+        "systemctl restart ca-signerd",
+        "passphrase",
+        "warning",
+        "CA_PASSPHRASE is in the environment of ca-signerd.service",
     ),
     "a passphrase for another key": Wrong(
         f"cp {CREDENTIAL} /root/; echo other | systemd-creds encrypt --name=ca_passphrase - {CREDENTIAL}",
@@ -164,7 +233,18 @@ def test_a_machine_that_is_well_has_no_finding(machine: Machine) -> None:
         "clock",
         "disk",
     }
-    assert checks >= {"code", "memory", "nginx", "http", "settings"}
+    assert checks >= {"code", "memory", "nginx", "tls", "http", "frontend", "settings"}
+
+
+def test_what_the_documents_make_for_a_client_is_well_and_passes_the_check_before_a_reload(machine: Machine) -> None:
+    machine.run(MAC_CLIENT)
+    try:
+        shown = machine.run("ca_signerd --check-config && ca_admin reload")
+        assert "read as ca, whom the signer runs as" in shown
+        assert bad(findings(machine)[1]) == []
+    finally:
+        machine.run(NO_MAC_CLIENT)
+        machine.run("ca_admin reload")
 
 
 @contextlib.contextmanager
