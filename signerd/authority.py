@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from protocol.chain import without_root
 from protocol.errors import ConfigurationError, ErrorCode, Refused
 from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
 from signerd.identity import Identity
@@ -65,7 +66,7 @@ class Authority:
         self.backups = Backups(ledger)
         self._prunes = True
         self.frozen = ledger.state("frozen")  # why issuance is frozen, or None
-        self.revocation = Revocation(ledger, self.key, self.new_serial)
+        self.revocation = Revocation(ledger, self.key, self.new_serial, without_root(self.chain))
         self._shards = _ShardCounter(ledger, self.revocation.shard_begins)
         _refuse_anothers_intents(ledger, identity.certificate)
         ledger.append(now, Kind.START, {"certificate": self.chain[0]})

@@ -1,6 +1,6 @@
 """An authority inside the test's own process: the real policy, ledger file and key, and a clock that the test owns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,8 @@ def ca_of(key_type: str) -> tuple[x509.Certificate, CaPrivateKey]:
 
 
 class LocalAuthority:
-    """``policy``: TOML for all but [signer], whose further keys are ``signer``. ``now`` is what the clock says."""
+    """``policy``: TOML for all but [signer], whose further keys are ``signer``; ``above``: who issued
+    ``certificate``, and so on. ``now`` is what the clock says."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class LocalAuthority:
         *,
         ca: str = "p256",
         certificate: x509.Certificate | None = None,
+        above: Sequence[x509.Certificate] = (),
         signer: str = "",
         now: int = NOW,
         make_serial: Callable[[], int] | None = None,
@@ -55,6 +57,7 @@ class LocalAuthority:
         self._signer_keys = signer
         self.ca, self._key = ca_of(ca)
         self.ca = certificate or self.ca
+        self.chain = (self.ca, *above)
         self.configure(policy)
         self.open()
 
@@ -66,7 +69,7 @@ class LocalAuthority:
         """Starts on what the ledger's file holds."""
         self.ledger = Ledger(self.ledger_path)
         try:
-            identity = Identity(self.ca, (self.ca,), _copy(self._key))
+            identity = Identity(self.ca, self.chain, _copy(self._key))
             self.authority = Authority(identity, self.ledger, self.config, self.now, make_serial=self._make_serial)
         except BaseException:
             self.ledger.close()

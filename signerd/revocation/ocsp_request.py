@@ -12,6 +12,7 @@ from signerd import der
 
 NONCE = der.oid(OCSPExtensionOID.NONCE.dotted_string)
 NONCE_OCTETS_MAX = 128  # RFC 9654, 2.1, as is the rule that any other length is malformed
+_SERIAL_OCTETS_MAX = 20  # RFC 5280, 4.1.2.2
 _OID, _NULL = 0x06, b"\x05\0"
 
 
@@ -109,8 +110,10 @@ def _cert_id(request: der.Part) -> CertId:
     name_hash, key_hash = fields.take(der.OCTET_STRING), fields.take(der.OCTET_STRING)
     serial = fields.take(der.INTEGER).value
     fields.end()
-    if not serial or (len(serial) > 1 and serial[0] == 0 and serial[1] < 0x80):
-        raise ValueError("an INTEGER that is not DER")
+    if not 1 <= len(serial) <= _SERIAL_OCTETS_MAX:
+        raise ValueError("a serial number of another length")
+    if len(serial) > 1 and (serial[0], serial[1] & 0x80) in {(0, 0), (0xFF, 0x80)}:
+        raise ValueError("an INTEGER that is not DER")  # X.690, 8.3.2: the first nine bits are not all the same
     octets = serial.lstrip(b"\0") if serial[0] < 0x80 else b""
     return CertId(whole.whole, oid.whole, name_hash.value, key_hash.value, octets)
 

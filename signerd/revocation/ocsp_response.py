@@ -67,14 +67,15 @@ def response_data(key_hash: bytes, produced_at: int, responses: Sequence[bytes],
     )
 
 
-def signed_response(data: bytes, signature: bytes, certificate: bytes) -> bytes:
-    """The whole response: ``data``, its signature by ECDSA with SHA-256, and the responder's certificate."""
+def signed_response(data: bytes, signature: bytes, certificates: Sequence[bytes]) -> bytes:
+    """The whole response: ``data``, its signature by ECDSA with SHA-256, and the certificates to check it with,
+    the responder's first."""
     basic = der.tlv(
         der.SEQUENCE,
         data,
         ECDSA_WITH_SHA256,
         der.bit_string(signature),
-        der.tlv(0xA0, der.tlv(der.SEQUENCE, certificate)),
+        der.tlv(0xA0, der.tlv(der.SEQUENCE, *certificates)),
     )
     content = der.tlv(der.SEQUENCE, _BASIC, der.tlv(der.OCTET_STRING, basic))
     return der.tlv(der.SEQUENCE, der.tlv(_ENUMERATED, b"\0"), der.tlv(0xA0, content))

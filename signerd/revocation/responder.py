@@ -37,7 +37,7 @@ from signerd.revocation.this_update import this_update
 _log = logging.getLogger(__name__)
 
 CERTIFICATES_MAX = 16  # in one request: they cost the event loop a look-up each
-_KEPT = 4096  # answers in memory: some 5 MiB
+_KEPT = 4096  # answers in memory: some 5 MiB, and a kilobyte each for every intermediate certificate
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _HASHES = {
     der.oid(oid): name
@@ -66,9 +66,16 @@ class _Kept(NamedTuple):
 
 
 class Responder:
-    """Answers OCSP requests. ``put_in_force`` comes first."""
+    """Answers OCSP requests. ``put_in_force`` comes first.
 
-    def __init__(self, ledger: Ledger, key: RecordedKey, new_serial: Callable[[], int]) -> None:
+    ``intermediates``: what lies between the responder's certificate and the root, which goes with each answer: who
+    trusts the root alone needs it (RFC 6960, 4.2.1).
+    """
+
+    def __init__(
+        self, ledger: Ledger, key: RecordedKey, new_serial: Callable[[], int], intermediates: Sequence[bytes]
+    ) -> None:
+        self._intermediates = tuple(intermediates)
         self._ledger = ledger
         self._key = key
         self._new_serial = new_serial
@@ -165,7 +172,7 @@ class Responder:
         until = min(now + self._lifetime, have.not_after)
         singles = [single_response(one.whole, state, since, until) for one, state in zip(ids, states, strict=True)]
         data = response_data(have.key_hash, now, singles, nonce)
-        response = signed_response(data, have.key.sign(data, _ECDSA), have.certificate)
+        response = signed_response(data, have.key.sign(data, _ECDSA), (have.certificate, *self._intermediates))
         if nonce is not None or Plain.UNKNOWN in states:  # for this asker alone, or may soon be otherwise
             return OcspReply(response, None, None)
         return OcspReply(response, since, until)

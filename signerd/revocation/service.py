@@ -1,7 +1,7 @@
 """What is published of revocations, kept current."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CrlReply, OcspReply, RevokeOwnRequest, RevokeReply, RevokeRequest
@@ -19,11 +19,16 @@ Outcome = Callable[[], RevokeReply | Refused | None]  # None: not yet
 
 
 class Revocation:
-    """CRLs and OCSP answers of one authority. Freezing issuance stops nothing here."""
+    """CRLs and OCSP answers of one authority. Freezing issuance stops nothing here.
 
-    def __init__(self, ledger: Ledger, key: RecordedKey, new_serial: Callable[[], int]) -> None:
+    ``intermediates``: the DER of the authority's own certificate and of those above it, without the root.
+    """
+
+    def __init__(
+        self, ledger: Ledger, key: RecordedKey, new_serial: Callable[[], int], intermediates: Sequence[bytes]
+    ) -> None:
         self._crls = Crls(ledger, key)
-        self._responder = Responder(ledger, key, new_serial)
+        self._responder = Responder(ledger, key, new_serial, intermediates)
         self._ledger = ledger
         self._sweep = Sweep.unfinished(ledger)
         self._sweeps_now = False

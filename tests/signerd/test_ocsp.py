@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.messages import OcspReply
+from signerd import der
 from signerd.certificate import Issuer
 from signerd.key import signature_hash
 from signerd.ledger.revocations import Revoked
@@ -66,6 +68,11 @@ def cert_id(ca: x509.Certificate, serial: int, *, algorithm: bytes = SHA1, name:
     return sequence(algorithm, tlv(OCTET_STRING, name_hash), tlv(OCTET_STRING, bits), integer(serial))
 
 
+def cert_id_with_serial(octets: bytes) -> bytes:
+    """One whose serial number is these octets, whether or not that is an INTEGER."""
+    return sequence(*[part.whole for part in der.parts(cert_id(ca_of("p256")[0], 7)[2:])][:3], tlv(2, octets))
+
+
 def request_of(*ids: bytes, extensions: bytes = b"", version: bytes = b"") -> bytes:
     """An OCSPRequest, made by hand."""
     requests = sequence(*(sequence(one) for one in ids))
@@ -102,9 +109,28 @@ def test_openssl_takes_the_answer_as_good_and_after_the_revocation_as_revoked(tm
             assert f"{name}.pem: {name}" in done.stdout
 
 
+def test_who_trusts_the_root_alone_finds_the_certificates_below_it_in_the_answer(tmp_path: Path) -> None:
+    now, root_key, upper_key = int(time.time()), p256(), p256()
+    dates: dict[str, Any] = {"not_before": now - DAY, "not_after": now + 100 * DAY}
+    root = ca_certificate(root_key, name="Root", **dates)
+    upper = ca_certificate(upper_key, name="Upper", issuer="Root", issuer_key=root_key, **dates)
+    own = ca_certificate(ca_of("p256")[1], name="Own", issuer="Upper", issuer_key=upper_key, **dates)
+    with local_authority(tmp_path, certificate=own, above=[upper, root], now=now) as at:
+        [leaf] = issue(at, 1)
+        reply = ask_ocsp(at, ocsp_request(own, leaf))
+    for name, certificate in {"leaf": leaf, "own": own, "root": root}.items():
+        (tmp_path / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "response").write_bytes(reply.response)
+    ask = ("ocsp", "-respin", tmp_path / "response", "-no_nonce", "-issuer", tmp_path / "own.pem")
+    openssl(*ask, "-cert", tmp_path / "leaf.pem", "-CAfile", tmp_path / "root.pem")
+    responder, *others = ocsp.load_der_ocsp_response(reply.response).certificates
+    responder.verify_directly_issued_by(own)
+    assert others == [own, upper]
+
+
 def test_a_serial_number_that_was_never_issued_is_unknown(at: LocalAuthority) -> None:
     issue(at, 1)
-    for serial in (1, 2**158, 0, -5, 2**400):
+    for serial in (1, 2**158, 0, -5, 2**159 - 1, -(2**158)):
         reply = ask_ocsp(at, request_of(cert_id(at.ca, serial)))
         response = ocsp.load_der_ocsp_response(reply.response)
         assert response.certificate_status is ocsp.OCSPCertStatus.UNKNOWN
@@ -234,6 +260,11 @@ def test_a_request_with_one_byte_changed_or_cut_off_is_a_request_or_a_value_erro
         request_of(sequence(SHA1, tlv(OCTET_STRING), tlv(OCTET_STRING))),
         request_of(sequence(SHA1, tlv(OCTET_STRING), tlv(OCTET_STRING), b"\x02\0")),
         request_of(sequence(SHA1, tlv(OCTET_STRING), tlv(OCTET_STRING), b"\x02\x02\0\x01")),
+        request_of(cert_id_with_serial(b"\0\x01")),
+        request_of(cert_id_with_serial(b"\xff\x80")),
+        request_of(cert_id_with_serial(b"\0" + b"\xff" * 20)),
+        request_of(cert_id_with_serial(b"\x01" * 21)),
+        request_of(cert_id_with_serial(b"\x01" * 1000)),
         request_of(cert_id(ca_of("p256")[0], 7) + b"\x05\0"),
         request_of(cert_id(ca_of("p256")[0], 7, algorithm=sequence(der_oid("1.3.14.3.2.26"), b"\x05\0" * 2))),
         b"\x30\x84\xff\xff\xff\xff" + bytes(100),
