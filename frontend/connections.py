@@ -19,7 +19,7 @@ REQUEST_SECONDS = 20  # for a request to arrive whole: header and 64 KiB of body
 LINGER_SECONDS = 3  # after a refusal, for the client to stop sending and read it
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress publishes no types, here and below
+class RequestParser(HTTPRequestParser):  # type: ignore[misc] # waitress publishes no types, here and below
     """One request as it arrives. Remembers since when, and refuses what two readers may read differently:
     Transfer-Encoding beside Content-Length or in HTTP/1.0 (RFC 9112, 6.1), folded lines (RFC 9112, 5.2)."""
 
@@ -62,7 +62,7 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""
 
-    parser_class = _Parser
+    parser_class = RequestParser
     task_class = _Task
     error_task_class = _ErrorTask
 

@@ -14,14 +14,9 @@ CERTIFICATE_LABEL = "CERTIFICATE"
 CRL_LABEL = "X509 CRL"  # RFC 7468, 6
 
 _WHITE_SPACE = b" \t\r\n"
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _BEGIN = b"-----BEGIN "
-_BLOCK = re.compile(
-    rb"[ \t\r\n]*"
-    rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,64})-----[ \t]*\r?\n"
-    rb"(?P<base64>[A-Za-z0-9+/= \t\r\n]+)"
-    rb"-----END (?P=label)-----"
-    rb"[ \t\r\n]*"
-)
+_BEGIN_LINE = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,64})-----[ \t]*\r?\n")
 _LINE_BYTES = 48  # RFC 7468, 2: lines of 64 base64 characters, hence of 48 bytes
 
 
@@ -41,12 +36,9 @@ def decode_one(text: bytes, labels: tuple[str, ...]) -> bytes:
     """
     if b"PRIVATE KEY" in text:
         raise PrivateKeyFound("it holds a private key")
-    block = _BLOCK.fullmatch(text)
-    if block is None:
-        raise PemError(_what_is_wrong(text))
-    if (label := block["label"].decode()) not in labels:
+    label, base64 = _label_and_base64(text)
+    if label not in labels:
         raise PemError(f"the PEM block is a {label}, not a {labels[0]}")
-    base64 = block["base64"].translate(None, _WHITE_SPACE)
     try:
         der = binascii.a2b_base64(base64)
     except binascii.Error:
@@ -73,6 +65,22 @@ def encode_certificates(ders: Iterable[bytes]) -> str:
     return "".join([encode(der, CERTIFICATE_LABEL) for der in ders])
 
 
+def _label_and_base64(text: bytes) -> tuple[str, bytes]:
+    """The label of the one block, and what stands in it, less its white space. Raises ``PemError``.
+
+    The block is found from both ends of the text: each byte is looked at a fixed number of times, whatever it is. An
+    expression for the whole that gives up and tries again at each place is quadratic in what a stranger sends.
+    """
+    stripped = text.strip(_WHITE_SPACE)
+    if (begin := _BEGIN_LINE.match(stripped)) is None:
+        raise PemError(_what_is_wrong(text))
+    end = b"-----END %b-----" % begin["label"]
+    base64 = stripped[begin.end() : -len(end)].translate(None, _WHITE_SPACE)
+    if not stripped.endswith(end) or not base64 or base64.translate(None, _BASE64):
+        raise PemError(_what_is_wrong(text))
+    return begin["label"].decode(), base64
+
+
 def _what_is_wrong(text: bytes) -> str:
     blocks = text.count(_BEGIN)
     if blocks == 0:
@@ -80,7 +88,8 @@ def _what_is_wrong(text: bytes) -> str:
     if blocks > 1:
         return "there is more than one PEM block"
     stripped = text.strip(_WHITE_SPACE)
-    if not stripped.startswith(_BEGIN) or not re.search(rb"-----END [^\r\n]*-----\Z", stripped):
+    last_line = stripped.replace(b"\r", b"\n").rpartition(b"\n")[2]
+    if not stripped.startswith(_BEGIN) or b"-----END " not in last_line or not last_line.endswith(b"-----"):
         return "there is something before or after the PEM block, or its end is missing"
     if b"\n" not in stripped:
         return "the PEM block has lost its line breaks (curl keeps them with --data-binary @FILE)"

@@ -11,6 +11,7 @@ from cryptography import x509
 
 from protocol.messages import NAMES_MAX
 from signerd.policy.names import Name, dns_name, email_name, ip_name, uri_name
+from signerd.policy.spelling import refuse_many_a_labels
 
 EXTENSIONS_MAX = 32
 
@@ -72,6 +73,7 @@ def _names(extension: x509.SubjectAlternativeName) -> tuple[Name, ...]:
     general_names = list(extension)
     if not 1 <= len(general_names) <= NAMES_MAX:
         raise ValueError(f"subjectAltName has {len(general_names)} names; 1 to {NAMES_MAX} are accepted")
+    refuse_many_a_labels(str(general_name.value) for general_name in general_names)
     return tuple(dict.fromkeys(_name(general_name) for general_name in general_names))
 
 

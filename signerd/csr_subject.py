@@ -67,7 +67,10 @@ _REPERTOIRES = {
 
 def read_subject(name: bytes) -> Iterator[SubjectAttribute]:
     """The attributes of a Name (RFC 5280, 4.1.2.4); those of a multi-valued RDN follow each other."""
-    attributes = [attribute for rdn in der.parts(name) for attribute in der.parts(rdn.value)]
+    rdns = der.parts(name)
+    if not all(rdn.value for rdn in rdns):
+        raise ValueError("the subject has an RDN without an attribute (RFC 5280, 4.1.2.4)")
+    attributes = [attribute for rdn in rdns for attribute in der.parts(rdn.value)]
     if len(attributes) > ATTRIBUTES_MAX:
         raise ValueError(f"the subject has more than {ATTRIBUTES_MAX} attributes")
     for attribute in attributes:

@@ -1,11 +1,14 @@
 """CSRs whose subject or names must not reach a certificate."""
 
+import time
+
 import pytest
 from cryptography import x509
 
 from protocol.errors import Refused
 from protocol.messages import NAMES_MAX
 from signerd.csr import parse_csr
+from signerd.policy.spelling import _is_a_label
 from tests import csrs
 from tests.csrs import (
     CN,
@@ -107,6 +110,49 @@ def test_a_subject_value_of_another_string_type_is_refused(type_: str, tag: int,
 def test_the_library_alone_would_load_the_other_string_types(tag: int) -> None:
     value = "web1".encode("utf-16-be" if tag == csrs.BMP else "ascii")
     assert x509.load_der_x509_csr(make_csr(subject=[rdn(CN, value, tag)])).subject.rdns
+
+
+def test_a_hundred_names_in_one_domain_of_a_labels_are_accepted() -> None:
+    sans = [dns(f"web{number}.xn--bcher-kva.xn--fiqs8s") for number in range(NAMES_MAX)]
+    assert len(names_of(csr_for(*sans))) == NAMES_MAX
+
+
+def a_labels(count: int) -> list[str]:
+    """So many different A-labels of 63 characters, nearly: of the kind that takes longest to check."""
+    letters = [chr(0x430 + number) for number in range(20)]
+    labels = ("".join(letters[(n * k + k * k + n // 20) % 20] for k in range(1, 41)) for n in range(1, count + 1))
+    return ["xn--" + label.encode("punycode").decode() for label in labels]
+
+
+def test_more_different_a_labels_than_are_checked_quickly_are_refused_before_any_is_checked() -> None:
+    sans = [dns(".".join(a_labels(24)[at : at + 3])) for at in range(0, 24, 3)]
+    checked = _is_a_label.cache_info().misses
+    assert_refused(csr_for(*sans), "more than 1024 characters of different A-labels")
+    assert _is_a_label.cache_info().misses == checked
+
+
+def test_the_costliest_a_labels_that_are_accepted_take_some_milliseconds_in_all() -> None:
+    csr = csr_for(*map(dns, a_labels(20)))
+    took = []
+    for _ in range(5):
+        _is_a_label.cache_clear()
+        began = time.thread_time()
+        assert len(names_of(csr)) == 20
+        took.append(time.thread_time() - began)
+    assert min(took) < 0.05  # on a machine ten times slower too
+
+
+@pytest.mark.parametrize("subject", [[tlv(csrs.SET)], [rdn(csrs.O, "Example"), tlv(csrs.SET)]])
+def test_a_subject_with_an_rdn_without_attributes_is_refused(subject: list[bytes]) -> None:
+    assert_refused(csr_for(dns("a.example.net"), subject=subject), "an RDN without an attribute")
+
+
+@pytest.mark.parametrize("name", ["0x7f000001", "127.0.0.0x1", "017700000001"])
+def test_a_name_that_programs_take_for_an_address_is_refused(name: str) -> None:
+    assert_refused(csr_for(dns(name)), "its last label is a number")
+    assert_refused(make_csr(subject=[rdn(CN, name)]), "neither a subject alternative name nor a DNS name")
+    assert_refused(csr_for(tlv(0x81, f"a@{name}".encode())), "its last label is a number")
+    assert_refused(csr_for(tlv(0x86, f"https://{name}/".encode())), "is not an IP address")
 
 
 @pytest.mark.parametrize("value", ["", " ", "   "])

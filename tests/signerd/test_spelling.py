@@ -27,6 +27,8 @@ def test_a_name_is_written_with_its_kind() -> None:
         ("xn--0zwm56d", "xn--0zwm56d"),  # 测试
         ("xn--fiqs8s", "xn--fiqs8s"),  # 中国
         ("xn--11b5bs3a9aj6g", "xn--11b5bs3a9aj6g"),  # परीक्षा: with combining marks
+        ("0x7f.a", "0x7f.a"),  # a number, but not the last label
+        ("0xy", "0xy"),
     ],
 )
 def test_a_dns_name_is_lower_case(text: str, value: str) -> None:
@@ -60,6 +62,12 @@ def test_a_dns_name_is_lower_case(text: str, value: str) -> None:
         "10.0.0.1",
         "a.1",
         "*.1",
+        "0x7f000001",  # what inet_aton(3) and browsers take for 127.0.0.1
+        "0X7F000001",
+        "127.0.0.0x1",
+        "0177.0.0.01",
+        "a.0x",
+        "*.0x1",
         "xn--a",  # decodes to ASCII
         "xn--",
         "xn--bcher",  # is the punycode of no label
@@ -79,6 +87,26 @@ def test_what_is_no_dns_name_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "label",
     [
+        "l\u00b7l",  # RFC 5892, A.3: a middle dot between two l
+        "\u0375\u03b1",  # A.4: the Greek keraia before a Greek letter
+        "\u05d0\u05f3",  # A.5: geresh after a Hebrew letter
+        "\u30a2\u30fb",  # A.7: the Katakana middle dot beside Katakana
+        "\u0628\u0661",  # A.8: Arabic-Indic digits, of one kind
+        "\u0915\u094d\u200d\u0937",  # A.2: a joiner after a virama
+        "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",  # A.1: a non-joiner between joining letters
+        "fa\u00df",  # 2.6: exceptions, which NFKC or lower case would take away
+        "\u03b2\u03cc\u03bb\u03bf\u03c2",
+        "\u3007",
+    ],
+)
+def test_the_punycode_of_what_rfc_5892_allows_is_a_dns_name(label: str) -> None:
+    text = "xn--" + label.encode("punycode").decode()
+    assert dns_name(text) == Name("dns", text)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
         "\u00c9a",  # an upper-case letter
         "\u00e9\u202e",  # a direction override
         "a\u200db",  # a joiner, which needs a contextual rule
@@ -90,11 +118,27 @@ def test_what_is_no_dns_name_is_refused(text: str) -> None:
         "\u00e9.a",
         "-\u00e9",
         "\u00e9-",
+        "a\u00b7b",  # RFC 5892, A.3: a middle dot between other letters
+        "\u05f3\u05d0",  # A.5: geresh before its letter
+        "a\u30fb",  # A.7: the Katakana middle dot without any Katakana
+        "\u0628\u0661\u06f1",  # A.8: digits of two kinds
+        "\u0640\u0628",  # 2.6: disallowed, though a letter
+        "\u1100\u1161",  # 2.9: conjoining Hangul
+        "\u05d01a",  # RFC 5893, 2: left-to-right in a right-to-left label
+        "1\u05d0",
+        "ab--\u00e9",  # RFC 5891, 4.2.3.1
+        "\u0378",  # assigned to nothing
     ],
 )
 def test_the_punycode_of_what_is_no_label_is_refused(label: str) -> None:
     with pytest.raises(ValueError, match=r"A-label|labels are"):
         dns_name("xn--" + label.encode("punycode").decode())
+
+
+@pytest.mark.parametrize("label", ["xn---bbk", "xn--bcher-kva8", "xn--99999999", "xn--\u00fc", "xn--a-\u00fc"])
+def test_another_spelling_of_an_a_label_is_refused(label: str) -> None:
+    with pytest.raises(ValueError, match="DNS name"):
+        dns_name(label)
 
 
 @given(st.text(st.characters(categories=["Ll", "Lo"], min_codepoint=0x80), min_size=1, max_size=10))
