@@ -36,7 +36,7 @@ _BROKEN_HASHES = (hashes.SHA1, hashes.MD5)
 _EXPIRES_SOON_SECONDS = 30 * 86_400
 
 # The key and the name stay, so whatever it issued stays valid under the new one.
-_RENEW = "make it anew for the same key and subject (openssl x509 -signkey; docs/migrate.md has the command)"
+_RENEW = "make it anew for the same key and subject: ca_create_identity --renew"
 
 
 def load_chain(pem: bytes, where: str) -> tuple[x509.Certificate, ...]:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from protocol.errors import ConfigurationError
-from signerd.ca_certificate import check_chain, check_own_certificate, load_chain
+from signerd.ca_certificate import check_chain, check_own_certificate, is_self_signed, load_chain
 from signerd.files import PrivateDirectory, open_private_directory
 from signerd.key import CaPrivateKey
 
@@ -57,11 +57,36 @@ def load_identity(directory: Path, ask_passphrase: Callable[[], bytes], now: int
         where, chain = _read_chain(files)
         check_own_certificate(chain[0], where, now)
         check_chain(chain, where, now)
-        public_key = chain[0].public_key()
-        _check_public_key_file(files, public_key, where)
-        private_key = _read_private_key(files, ask_passphrase)
+        return _with_private_key(files, where, chain, ask_passphrase)
+
+
+def load_expiring_identity(directory: Path, ask_passphrase: Callable[[], bytes]) -> Identity:
+    """The same, for making its certificate anew: that one may have expired, or be of an old form.
+
+    Raises ConfigurationError; also where another CA has issued it.
+    """
+    with open_private_directory(directory) as files:
+        where, chain = _read_chain(files)
+        if len(chain) > 1 or not is_self_signed(chain[0]):
+            issuer = chain[0].issuer.rfc4514_string()
+            raise ConfigurationError(f"{where} is not a root: its issuer, {issuer}, has to renew it, from {CSR_NAME}")
+        return _with_private_key(files, where, chain, ask_passphrase)
+
+
+def is_key_encrypted(directory: Path) -> bool:
+    """Whether the private key in ``directory`` takes a passphrase. Raises ConfigurationError."""
+    with open_private_directory(directory) as files:
+        return _private_key_block(files)[1]
+
+
+def _with_private_key(
+    files: PrivateDirectory, where: str, chain: tuple[x509.Certificate, ...], ask_passphrase: Callable[[], bytes]
+) -> Identity:
+    public_key = chain[0].public_key()
+    _check_public_key_file(files, public_key, where)
+    private_key = _read_private_key(files, ask_passphrase)
     if _spki(private_key.public_key()) != _spki(public_key):
-        raise ConfigurationError(f"{directory / PRIVATE_KEY_NAME} doesn't belong to {where}: the keys differ")
+        raise ConfigurationError(f"{files.path / PRIVATE_KEY_NAME} doesn't belong to {where}: the keys differ")
     return Identity(chain[0], chain, private_key)
 
 
@@ -81,10 +106,7 @@ def _read_chain(files: PrivateDirectory) -> tuple[str, tuple[x509.Certificate, .
 
 def _read_private_key(files: PrivateDirectory, ask_passphrase: Callable[[], bytes]) -> CaPrivateKey:
     where = files.path / PRIVATE_KEY_NAME
-    content = files.read(PRIVATE_KEY_NAME, secret=True)
-    if content is None:
-        raise ConfigurationError(f"{files.path} holds no {PRIVATE_KEY_NAME}")
-    block, encrypted = _only_private_key_block(content, where)
+    block, encrypted = _private_key_block(files)
     if encrypted:
         passphrase = ask_passphrase()
     else:
@@ -102,12 +124,16 @@ def _read_private_key(files: PrivateDirectory, ask_passphrase: Callable[[], byte
     return key
 
 
-def _only_private_key_block(content: bytes, where: Path) -> tuple[bytes, bool]:
+def _private_key_block(files: PrivateDirectory) -> tuple[bytes, bool]:
     """The file's one PEM block with a private key, and whether it is encrypted.
 
     Text around it (openssl pkcs12 writes some) and a block of curve parameters (openssl ecparam -genkey
     puts one before the key) are passed over.
     """
+    where = files.path / PRIVATE_KEY_NAME
+    content = files.read(PRIVATE_KEY_NAME, secret=True)
+    if content is None:
+        raise ConfigurationError(f"{files.path} holds no {PRIVATE_KEY_NAME}")
     blocks = [block for block in _PEM_BLOCK.finditer(content) if block[1] != b"EC PARAMETERS"]
     keys = [block for block in blocks if block[1].endswith(b"PRIVATE KEY")]
     if not keys:

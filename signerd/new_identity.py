@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from protocol.errors import ConfigurationError
 from signerd.files import Owner, sync_directory, write_private_file
 from signerd.identity import CERTIFICATE_NAMES, CSR_NAME, PRIVATE_KEY_NAME, PUBLIC_KEY_NAME, Identity
-from signerd.key import CaPrivateKey, signature_hash
+from signerd.key import CaPrivateKey, CaPublicKey, signature_hash
 from signerd.pkcs8 import encrypted_pem
 from signerd.policy.spelling import mailbox
 
@@ -92,7 +92,7 @@ def create_identity(  # noqa: PLR0913, PLR0917 - one argument per thing to decid
     can't be used, OSError for what the system refuses.
     """
     name = subject_name(subject)
-    not_before, not_after = validity(lifetime_seconds, now)
+    dates = validity(lifetime_seconds, now)
     if key not in KEY_MAKERS:
         raise ValueError(f"{key!r} is no kind of key; these are: {', '.join(KEY_MAKERS)}")
     existing = existing_files(directory)
@@ -100,7 +100,7 @@ def create_identity(  # noqa: PLR0913, PLR0917 - one argument per thing to decid
         raise ConfigurationError(f"{directory} holds an identity already ({existing[0].name})")
     prepare_directory(directory, owner)
     private_key = KEY_MAKERS[key]()
-    certificate = _root_certificate(private_key, name, not_before, not_after)
+    certificate = self_signed(private_key, name, dates, root_extensions(private_key.public_key(), name))
     public_pem = private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     contents = {
         PRIVATE_KEY_NAME: (encrypted_pem(private_key, passphrase), 0o600),
@@ -146,13 +146,19 @@ def _set_aside(paths: Sequence[Path], now: int) -> None:
     """Rename; never delete: a CA's key can't be had again, and what it signed may still be in use."""
     if not paths:
         return
-    suffix = datetime.fromtimestamp(now, UTC).strftime(".%Y%m%dT%H%M%SZ")
-    while any(os.path.lexists(f"{path}{suffix}") for path in paths):
-        suffix += "+"
+    suffix = aside_suffix(paths, now)
     for path in paths:
         path.rename(f"{path}{suffix}")
     _log.warning("the earlier identity is kept aside in %s, under names that end in %s", paths[0].parent, suffix)
     sync_directory(paths[0].parent)
+
+
+def aside_suffix(paths: Sequence[Path], now: int) -> str:
+    """What follows the names of ``paths`` where they are kept aside: the time, and no file has such a name yet."""
+    suffix = datetime.fromtimestamp(now, UTC).strftime(".%Y%m%dT%H%M%SZ")
+    while any(os.path.lexists(f"{path}{suffix}") for path in paths):
+        suffix += "+"
+    return suffix
 
 
 def subject_name(fields: Sequence[tuple[str, str]]) -> x509.Name:
@@ -201,28 +207,36 @@ def validity(lifetime_seconds: int, now: int) -> tuple[datetime, datetime]:
     return datetime.fromtimestamp(not_before, UTC), datetime.fromtimestamp(not_after, UTC)
 
 
-def _root_certificate(
-    private_key: CaPrivateKey, name: x509.Name, not_before: datetime, not_after: datetime
-) -> x509.Certificate:
-    public_key = private_key.public_key()
+def root_extensions(public_key: CaPublicKey, name: x509.Name) -> list[tuple[x509.ExtensionType, bool]]:
+    """What a root certificate of this name has, each with whether it is critical.
+
+    Without a pathlen: what it issues are leaves, but one day it may stand above an issuing CA, or be replaced by
+    a new root that it signs (RFC 5280, 4.2.1.9).
+    """
     key_identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
     authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_identifier)
+    return [(key_identifier, False), (authority, False), *_ca_extensions(name, path_length=None)]
+
+
+def self_signed(
+    private_key: CaPrivateKey,
+    name: x509.Name,
+    dates: tuple[datetime, datetime],
+    extensions: Iterable[tuple[x509.ExtensionType, bool]],
+) -> x509.Certificate:
+    """A root certificate with a serial number of its own; ``dates`` are notBefore and notAfter."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(public_key)
+        .public_key(private_key.public_key())
         .serial_number(secrets.randbits(159) or 1)
-        .not_valid_before(not_before)
-        .not_valid_after(not_after)
-        .add_extension(key_identifier, critical=False)
-        .add_extension(authority, critical=False)
+        .not_valid_before(dates[0])
+        .not_valid_after(dates[1])
     )
-    # Without a pathlen: what it issues are leaves, but one day it may stand above an issuing CA, or be replaced by
-    # a new root that it signs (RFC 5280, 4.2.1.9).
-    for extension, critical in _ca_extensions(name, path_length=None):
+    for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
-    return builder.sign(private_key, signature_hash(public_key))
+    return builder.sign(private_key, signature_hash(private_key.public_key()))
 
 
 def _request(private_key: CaPrivateKey, name: x509.Name) -> x509.CertificateSigningRequest:

@@ -1,5 +1,6 @@
 """ca_create_identity: makes the key and the certificate of a new CA."""
 
+import functools
 import os
 import pwd
 import sys
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -27,6 +29,7 @@ from signerd.new_identity import (
     validity,
 )
 from signerd.passphrase import prompt_on_terminal, read_passphrase
+from signerd.renew_identity import renew_identity
 
 # Stands for a value to ask for. No argument of a process can be it.
 _ASK = "\0"
@@ -92,6 +95,11 @@ def with_missing_values(arguments: Sequence[str]) -> list[str]:
     help=f"To whom the files shall belong. Only root can say; the default is {SIGNER_USER}, if it exists.",
 )
 @click.option("-y", "--yes", "--force", "yes", is_flag=True, help="Replace an existing identity without asking.")
+@click.option(
+    "--renew",
+    is_flag=True,
+    help="Make a new certificate for the identity that is there, for the same key and name; the old one is kept aside.",
+)
 @version_option
 def command(  # noqa: PLR0913, PLR0917 - one per option
     fields: tuple[tuple[str, str], ...],
@@ -101,6 +109,7 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     passphrase_file: Path | None,
     owner: str | None,
     yes: bool,
+    renew: bool,
 ) -> None:
     """Make a certificate authority's identity: a private key and its self-signed certificate.
 
@@ -109,13 +118,20 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     ca.csr.pem. The files of an identity that is there already are kept aside,
     under names that end in the time, after you have said yes.
 
+    With --renew it is the certificate alone that is made anew, also if it has
+    expired. What the CA has issued stays valid under the new one.
+
     \b
     Examples:
       ca_create_identity -f CN ca.example.net -f O "Example, Inc."
       ca_create_identity -f CN ca.net -f C US -v 5y --key rsa3072 --path ./ca
       ca_create_identity -f CN -f O           (asks for both)
+      ca_create_identity --renew -v 10y
     """
     now = int(time.time())
+    if renew:
+        _renew(path, lifetime, now, passphrase_file, owner)
+        return
     subject = [(field, _asked_for(field) if value == _ASK else value) for field, value in fields]
     try:
         subject_name(subject)
@@ -130,6 +146,21 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     passphrase = read_passphrase(passphrase_file, os.environ, prompt_on_terminal(twice=True))
     identity = create_identity(path, subject, seconds, key, passphrase, now, replace=bool(existing), owner=files_owner)
     _report(path, identity)
+
+
+def _renew(path: Path, lifetime: str, now: int, passphrase_file: Path | None, owner: str | None) -> None:
+    given = click.get_current_context().get_parameter_source
+    for option in ("fields", "key"):
+        if given(option) is not ParameterSource.DEFAULT:
+            raise click.UsageError("--renew keeps the key and the name: -f and --key can't be given with it")
+    ask = functools.partial(read_passphrase, passphrase_file, os.environ, prompt_on_terminal())
+    reader = file_owner(owner) or Owner(os.geteuid(), os.getegid())
+    try:
+        identity, file = renew_identity(path, _lifetime_seconds(lifetime), ask, now, reader)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(f"wrote {file}")
+    _report_certificate(identity)
 
 
 def _asked_for(field: str) -> str:
@@ -172,12 +203,16 @@ def _confirm(existing: Sequence[Path]) -> None:
 def _report(path: Path, identity: Identity) -> None:
     for file in existing_files(path):
         click.echo(f"wrote {file}")
+    _report_certificate(identity)
+    if os.geteuid() == 0:
+        click.echo(_whose(path.stat().st_uid))
+
+
+def _report_certificate(identity: Identity) -> None:
     certificate = identity.certificate
     click.echo(f"subject:     {certificate.subject.rfc4514_string({x509.NameOID.EMAIL_ADDRESS: 'emailAddress'})}")
     click.echo(f"valid:       {_text(certificate.not_valid_before_utc)} to {_text(certificate.not_valid_after_utc)}")
     click.echo(f"SHA-256:     {certificate.fingerprint(hashes.SHA256()).hex(':').upper()}")
-    if os.geteuid() == 0:
-        click.echo(_whose(path.stat().st_uid))
 
 
 def _whose(uid: int) -> str:

@@ -1,10 +1,7 @@
-import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -245,62 +242,7 @@ def test_an_old_certificate_without_extensions_is_refused_with_the_way_out() -> 
     certificate = ssl_api_certificate(RSA_KEY, version=1, serial=b"\x01", ca=False)
     assert certificate.version is x509.Version.v1
     assert refusal(certificate).endswith(
-        "has no basicConstraints; make it anew for the same key and subject (openssl x509 -signkey; "
-        "docs/migrate.md has the command)"
-    )
-
-
-# As docs/migrate.md has it. openssl takes over the subject, byte for byte, and the key.
-EXTENSIONS = """
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-"""
-
-
-def accepts(trusted: Path, leaf: Path, *options: str, at: int) -> bool:
-    command = ["openssl", "verify", *options, "-attime", str(at), "-CAfile", str(trusted), str(leaf)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def test_the_way_out_makes_a_proper_root_under_which_old_leaves_stay_valid(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    old = ssl_api_certificate(RSA_KEY, version=1, serial=b"\0" + b"\xff" * 20)
-    directory = write_identity(tmp_path / "ca", [old], RSA_KEY, certificate_name="ca.cert.pem")
-    old_path, new_path, leaf = directory / "ca.cert.pem", directory / "ca.crt.pem", tmp_path / "leaf.pem"
-    leaf.write_bytes(old_leaf(old.subject).public_bytes(Encoding.PEM))
-    assert accepts(old_path, leaf, at=NOW)
-    assert not accepts(old_path, leaf, "-x509_strict", at=NOW)
-
-    extensions = tmp_path / "ca.ext"
-    extensions.write_text(EXTENSIONS)
-    openssl(
-        *("x509", "-in", old_path, "-signkey", directory / "ca.private_key.pem", "-clrext"),
-        *("-extfile", extensions, "-days", "3650", "-sha256", "-set_serial", "0x123456", "-out", new_path),
-    )
-    old_path.rename(directory / "ca.cert.pem.old")
-    new = x509.load_pem_x509_certificate(new_path.read_bytes())
-    now = int(new.not_valid_before_utc.timestamp())
-    caplog.clear()
-    load_identity(directory, bytes, now)
-    assert [record.getMessage().partition(" is ")[2][:13] for record in caplog.records] == ["not encrypted"]
-    assert accepts(new_path, leaf, at=now)
-    assert accepts(new_path, new_path, "-x509_strict", at=now)
-
-
-def old_leaf(issuer: x509.Name) -> x509.Certificate:
-    """Under RSA_KEY, and without any extension, hence with nothing that binds it to one CA certificate."""
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "old.example.net")]))
-        .issuer_name(issuer)
-        .public_key(p256().public_key())
-        .serial_number(1)
-        .not_valid_before(datetime.fromtimestamp(NOW - 3650 * DAY, UTC))
-        .not_valid_after(datetime.fromtimestamp(NOW + 7300 * DAY, UTC))
-        .sign(RSA_KEY, hashes.SHA256())
+        "has no basicConstraints; make it anew for the same key and subject: ca_create_identity --renew"
     )
 
 
