@@ -32,6 +32,7 @@ ROUTES = (
     Route("POST", "/api/revoke", revocation.post_revoke),
     Route("GET", "/crl/<shard:re:(?:0|[1-9][0-9]{0,4})>.crl", revocation.get_crl),
     Route("GET", "/crl/all.pem", revocation.get_all_crls),
+    Route("GET", "/crl/chain.pem", revocation.get_chain_crls),
     Route("POST", "/ocsp", revocation.post_ocsp),
     Route("GET", "/ocsp/<request:re:[A-Za-z0-9+/=%]+>", revocation.get_ocsp),
     Route("GET", "/ca.pem", views.get_ca_pem),

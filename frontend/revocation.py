@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from email.utils import formatdate
 from urllib.parse import unquote_to_bytes
 
@@ -19,7 +20,7 @@ from frontend.http_request import Environ
 from frontend.views import JSON, PEM, Services
 from protocol import pem
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import OCSP_BYTES_MAX, CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
+from protocol.messages import OCSP_BYTES_MAX, CrlReply, CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
 from protocol.times import rfc3339
 
 CRL = "application/pkix-crl"  # RFC 2585, 4.2
@@ -38,11 +39,30 @@ def get_crl(services: Services, environ: Environ, shard: str) -> Answer:
 
 
 def get_all_crls(services: Services, environ: Environ) -> Answer:
-    """Every CRL that is current, and one that covers the CA's own certificate: a file for those who look up a
-    whole chain (nginx's ssl_crl, curl's --crlfile)."""
+    """Every CRL that is current, one or many: a file for those who can't follow a certificate's address.
+
+    The one for CA certificates is left out. It has an issuing distribution point without a name, for a root names
+    none that could match (RFC 5280, 6.3.3); rustls refuses a whole file for it.
+    """
+    replies = _all_crls(services)
+    return _crls_pem(services, environ, replies[1:] or replies)
+
+
+def get_chain_crls(services: Services, environ: Environ) -> Answer:
+    """The same, and one that covers the CA's own certificate: for those who look up a whole chain, the root too
+    (nginx's ssl_crl, curl's --crlfile)."""
+    return _crls_pem(services, environ, _all_crls(services))
+
+
+def _all_crls(services: Services) -> list[CrlReply]:
+    """The CRL for all certificates; or that for CA certificates and then those of the shards."""
     replies = [services.signer.ask_crl(CrlRequest(shard=None))]
     while (following := replies[-1].following) is not None:
         replies.append(services.signer.ask_crl(CrlRequest(shard=following)))
+    return replies
+
+
+def _crls_pem(services: Services, environ: Environ, replies: Sequence[CrlReply]) -> Answer:
     text = "".join(pem.encode(crl, pem.CRL_LABEL) for crl in dict.fromkeys(reply.crl for reply in replies))
     validity = max(one.this_update for one in replies), min(one.next_update for one in replies)
     return _cacheable(services, environ, PEM, text.encode(), validity)

@@ -246,10 +246,10 @@ def test_clients_that_look_up_the_whole_chain_go_on_when_each_shard_has_its_own_
     for which, reason in (["--client", "bad1"], "keyCompromise"), (["--issued-since", "365d"], "superseded"):
         deployment.operator.does("revoke", *which, "--reason", reason, "--yes")
     good = deployment.issue(directories["good"], "good1")
-    crls = tmp_path / "all.pem"
+    crls = tmp_path / "chain.pem"
 
     def verdict(certificate: Certificate) -> str:
-        sh(f"curl -sSf -o {crls} {deployment.url}/crl/all.pem")
+        sh(f"curl -sSf -o {crls} {deployment.url}/crl/chain.pem")
         return attempt(
             f"openssl verify -crl_check_all -CRLfile {crls} -CAfile {certificate.ca} {certificate.path} 2>&1"
         ).stdout
@@ -257,6 +257,9 @@ def test_clients_that_look_up_the_whole_chain_go_on_when_each_shard_has_its_own_
     soon(lambda: "certificate revoked" in verdict(bad), "certificate revoked")
     soon(lambda: verdict(good).endswith(": OK\n"), "the new one is good")
     assert crls.read_text().count("BEGIN X509 CRL") == 3
+    leaves_alone = sh(f"curl -sSf {deployment.url}/crl/all.pem")
+    assert leaves_alone.count("BEGIN X509 CRL") == 2
+    assert crls.read_text().endswith(leaves_alone)
     for certificate, status in (good, 0), (bad, 60):  # curl(1): 60, the peer's certificate can't be verified
         with tls_server(certificate.path, certificate.key) as port:
             get = f"curl -sS -o /dev/null --cacert {certificate.ca} --crlfile {crls} https://localhost:{port}/"
