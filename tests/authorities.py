@@ -1,6 +1,7 @@
 """An authority inside the test's own process: the real policy, ledger file and key, and a clock that the test owns."""
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -35,8 +36,8 @@ def ca_of(key_type: str) -> tuple[x509.Certificate, CaPrivateKey]:
 
 
 class LocalAuthority:
-    """``policy``: TOML for all but [signer], whose further keys are ``signer``; ``above``: who issued
-    ``certificate``, and so on. ``now`` is what the clock says."""
+    """``policy``: TOML for all but [signer], whose further keys are ``signer``. The CA is ``identity``,
+    or the test key ``ca`` with ``certificate`` or a root of its own. ``now`` is what the clock says."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class LocalAuthority:
         *,
         ca: str = "p256",
         certificate: x509.Certificate | None = None,
-        above: Sequence[x509.Certificate] = (),
+        identity: Identity | None = None,
         signer: str = "",
         now: int = NOW,
         make_serial: Callable[[], int] | None = None,
@@ -55,9 +56,10 @@ class LocalAuthority:
         self.now = now
         self._make_serial = make_serial
         self._signer_keys = signer
-        self.ca, self._key = ca_of(ca)
-        self.ca = certificate or self.ca
-        self.chain = (self.ca, *above)
+        root, key = ca_of(ca)
+        own = certificate or root
+        self._identity = identity or Identity(own, (own,), key)
+        self.ca = self._identity.certificate
         self.configure(policy)
         self.open()
 
@@ -69,7 +71,12 @@ class LocalAuthority:
         """Starts on what the ledger's file holds."""
         self.ledger = Ledger(self.ledger_path)
         try:
-            identity = Identity(self.ca, self.chain, _copy(self._key))
+            identity = dataclasses.replace(
+                self._identity,
+                certificate=self.ca,
+                chain=(self.ca, *self._identity.chain[1:]),
+                private_key=_copy(self._identity.private_key),
+            )
             self.authority = Authority(identity, self.ledger, self.config, self.now, make_serial=self._make_serial)
         except BaseException:
             self.ledger.close()

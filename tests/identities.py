@@ -137,6 +137,9 @@ def ca_certificate(
     if usage is not None:
         builder = builder.add_extension(key_usage(usage), critical=True)
     signer = key if issuer_key is None else issuer_key
+    if signer is not key:
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(authority, critical=False)
     hashless = isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
     return builder.sign(signer, None if hashless else hashes.SHA256())
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from protocol.messages import OcspReply
 from signerd import der
 from signerd.certificate import Issuer
+from signerd.identity import Identity
 from signerd.key import signature_hash
 from signerd.ledger.revocations import Revoked
 from signerd.revocation import responder, responder_certificate
@@ -115,7 +116,7 @@ def test_who_trusts_the_root_alone_finds_the_certificates_below_it_in_the_answer
     root = ca_certificate(root_key, name="Root", **dates)
     upper = ca_certificate(upper_key, name="Upper", issuer="Root", issuer_key=root_key, **dates)
     own = ca_certificate(ca_of("p256")[1], name="Own", issuer="Upper", issuer_key=upper_key, **dates)
-    with local_authority(tmp_path, certificate=own, above=[upper, root], now=now) as at:
+    with local_authority(tmp_path, identity=Identity(own, (own, upper, root), ca_of("p256")[1]), now=now) as at:
         [leaf] = issue(at, 1)
         reply = ask_ocsp(at, ocsp_request(own, leaf))
     for name, certificate in {"leaf": leaf, "own": own, "root": root}.items():
