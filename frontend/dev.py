@@ -5,19 +5,23 @@ that of two users. What is missing in the directory it makes; what is there it u
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
+from frontend.settings import parse_address
 from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
 
@@ -64,9 +68,26 @@ Ctrl-C ends it. Everything is kept in {state}.
 """
 
 
+@contextlib.contextmanager
+def _held(state: Path) -> Iterator[None]:
+    """The directory ``state``, made if it is missing, for one ca_start_dev alone. Raises OSError or ClickException."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = "--state DIR --listen 127.0.0.1:9000"
+            raise click.ClickException(
+                f"another ca_start_dev runs in {state}: end that one, or say {other} (make run ARGS='{other}')"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def prepare(state: Path, listen: str) -> None:
     """Makes what is missing in the directory ``state``: a throw-away identity and the two settings files."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
     values = {"state": state, "listen": listen, "uid": os.getuid()}
     for name, text in (("signerd.toml", _SIGNER_TOML), ("frontend.toml", _FRONTEND_TOML)):
         if not (state / name).exists():
@@ -80,17 +101,26 @@ def prepare(state: Path, listen: str) -> None:
         create += ["--passphrase-file", str(passphrase), "-f", "CN", "signerd development CA"]
         if os.geteuid() == 0:
             create += ["--owner", "root"]  # the signer, started by us, runs as root too
-        subprocess.run([sys.executable, *create], check=True, stdout=subprocess.DEVNULL)
+        if subprocess.run([sys.executable, *create], check=False, stdout=subprocess.DEVNULL).returncode != 0:
+            raise click.ClickException(f"no identity could be made in {state}")
 
 
 def _refuse_a_port_in_use(listen: str) -> None:
     """Else whoever has it would be taken for our frontend. Raises ``click.ClickException``."""
-    host, _, port = listen.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     try:
-        socket.create_server((host.strip("[]"), int(port)), family=family).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise click.ClickException(f"can't listen at {listen}: {getattr(error, 'strerror', None) or error}") from None
+        address = parse_address(listen, "listen")
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    if address.path is not None:
+        raise click.ClickException(f"listen: {listen!r} is no address and port, which certificates could name")
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        socket.create_server((address.host, address.port), family=family).close()
+    except OSError as error:
+        other = "--listen 127.0.0.1:9000"
+        raise click.ClickException(
+            f"can't listen at {listen}: {error.strerror}; say where else by {other} (make run ARGS='{other}')"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -108,14 +138,26 @@ def _running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
+def _listener(path: str) -> int:
+    """The pid of the process that listens at this unix socket (unix(7), SO_PEERCRED). Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.connect(path)
+        pid, _uid, _gid = struct.unpack("@iII", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+
+
 def _wait_until_ready(process: subprocess.Popen[bytes], state: Path, listen: str | None = None) -> bool:
     """Waits for the signer's socket to answer, or, with ``listen``, for the frontend's. False: it ended."""
-    client = SignerClient(str(state / "sign.sock"), timeout=1.0)
+    path = str(state / "sign.sock")
+    client = SignerClient(path, timeout=1.0)
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
             if listen is None:
                 client.ask_describe()
+                if _listener(path) != process.pid:  # somebody else's signer, which keeps ours from starting
+                    time.sleep(0.05)
+                    continue
             else:
                 host, _, port = listen.rpartition(":")
                 socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
@@ -129,15 +171,23 @@ def _wait_until_ready(process: subprocess.Popen[bytes], state: Path, listen: str
     return False
 
 
+def _settings(path: Path) -> dict[str, Any]:
+    """What is in a settings file, if there is one. Raises ``click.ClickException``."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise click.ClickException(f"{path}: {error}") from None
+
+
 def start(state: Path, wanted: str | None) -> int:
     """Runs both daemons until Ctrl-C, SIGTERM, or one of them ends; returns the exit status.
 
     ``wanted``: where to listen, if that was said; else frontend.toml says it.
     """
-    prepare(state, wanted or _LISTEN)
-    listen = wanted or str(tomllib.loads((state / "frontend.toml").read_text(encoding="utf-8")).get("listen", _LISTEN))
-    _refuse_a_port_in_use(listen)
-    base_url = tomllib.loads((state / "signerd.toml").read_text(encoding="utf-8")).get("signer", {}).get("base_url")
+    listen = wanted or str(_settings(state / "frontend.toml").get("listen", _LISTEN))
+    _refuse_a_port_in_use(listen)  # before it is written into the settings, and from there into certificates
+    prepare(state, listen)
+    base_url = _settings(state / "signerd.toml").get("signer", {}).get("base_url")
     if base_url and base_url != f"http://{listen}":
         click.echo(f"note: certificates will say {base_url}: signer.base_url in {state}/signerd.toml", err=True)
     signer = ["signerd", "--config", str(state / "signerd.toml")]
@@ -188,10 +238,16 @@ def command(state: Path, listen: str | None) -> None:
     Not for production: both run as you, and the passphrase lies beside the key.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    state = state.resolve()
     try:
-        sys.exit(start(state.resolve(), listen))
+        with _held(state):
+            sys.exit(start(state, listen))
     except KeyboardInterrupt:
         sys.exit(0)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or state}: {error.strerror or error}") from None
+    except Refused as refusal:
+        raise click.ClickException(refusal.detail) from None
 
 
 def main() -> None:

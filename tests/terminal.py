@@ -42,14 +42,23 @@ class Terminal:
         self._process.wait()
         os.close(self._ours)
 
+    def wait_for(self, text: str) -> str:
+        """Wait until ``text`` was shown; returns all that was shown up to its end."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while text not in self._unread:
+            if time.monotonic() > deadline or not self._read(deadline):
+                raise AssertionError(f"{text!r} was not shown; shown was {self._unread!r}")
+        before, _, self._unread = self._unread.partition(text)
+        return before + text
+
     def answer(self, question: str, answer: str) -> None:
         """Wait until ``question`` was shown, and type ``answer`` and Return."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while question not in self._unread:
-            if time.monotonic() > deadline or not self._read(deadline):
-                raise AssertionError(f"{question!r} was not asked; shown was {self._unread!r}")
-        self._unread = self._unread.partition(question)[2]
+        self.wait_for(question)
         os.write(self._ours, answer.encode() + b"\n")
+
+    def press_ctrl_c(self) -> None:
+        """What the terminal makes of it is SIGINT, for all the processes in the foreground (termios(3), ISIG)."""
+        os.write(self._ours, b"\x03")
 
     def rest(self) -> str:
         """All that is shown until the process ends."""
