@@ -59,6 +59,7 @@ def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_
         authority = Authority(identity, ledger, config, now(), make_serial=custom.make_serial)
     except Refused as refusal:  # its own start can't be recorded: the disk is full, say
         raise ConfigurationError(f"{policy.signer.ledger}: {refusal.detail}") from None
+    ledger.space.restore()
     del identity  # from here on the private key is the recorded key's alone
     environ.clear()
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())

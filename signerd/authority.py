@@ -108,7 +108,7 @@ class Authority:
 
     def problem(self, now: int) -> str | None:
         """Why nothing can be issued, whatever operators may want; or None."""
-        return self.ledger.problem(now) or self.issuer.problem(now)
+        return self.ledger.problem(now) or self.ledger.space.look() or self.issuer.problem(now)
 
     def state(self, now: int) -> str:
         """ready, frozen, or unavailable (there is a ``problem``)."""
@@ -136,7 +136,8 @@ class Authority:
     def tend(self, now: int) -> None:
         """What is to be done once in a second, whether or not anybody asks for anything."""
         self.backups.give_up_idle(now)
-        if self._prunes:
+        self.ledger.space.restore()
+        if self._prunes and self.ledger.space.shortage is None:
             self._prune(now)
 
     def _prune(self, now: int) -> None:

@@ -79,6 +79,7 @@ class Batch:
 
     def prepare(self, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> None:
         """Takes in requests: each of them is refused, or only needs a signature."""
+        self._authority.ledger.space.look()
         read = [self._read(request, now) for request, _ in requests]
         slow = sum(isinstance(one, UnprovenCsr) and not one.is_quick for one in read)
         proven = (self._authority.second_thread.map if slow >= _WORTH_A_THREAD else map)(_prove, read)
@@ -138,6 +139,7 @@ def _prove(read: IssueReply | UnprovenCsr | Refused) -> IssueReply | Csr | Refus
 
 def check(authority: Authority, request: IssueRequest, asker: Asker, now: int) -> CheckReply:
     """What ``issue`` would do and why: the same way through the code, up to the key."""
+    authority.ledger.space.look()
     try:
         decision = _decide(
             authority, request, asker, parse_csr(request.csr, blocked=authority.policy.blocked_keys), now
@@ -170,7 +172,9 @@ def _decide(authority: Authority, request: IssueRequest, asker: Asker, csr: Csr,
 def _rules_for_all(authority: Authority, now: int) -> Iterator[Rule]:
     """What stops all issuance, whoever asks and for whatever."""
     problem, ended, frozen = authority.ledger.problem(now), authority.issuer.problem(now), authority.frozen
+    shortage = authority.ledger.space.shortage
     yield Rule("ledger", problem is None, problem or "it can be written")
+    yield Rule("disk", shortage is None, shortage or "it has room")
     yield Rule("issuer", ended is None, ended or "in time")
     yield Rule("frozen", frozen is None, "no" if frozen is None else frozen)
 

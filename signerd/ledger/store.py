@@ -27,6 +27,7 @@ from signerd.ledger import index, schema
 from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
 from signerd.ledger.file import if_full, lock, prepare
 from signerd.ledger.index import Fact
+from signerd.ledger.space import Space
 from signerd.ledger.verify import Stretch, apply_again, verify_stretch
 from signerd.second_thread import SecondThread
 
@@ -50,6 +51,8 @@ class Ledger:
         self._unwritten: list[Entry] = []  # appended, and neither committed nor read yet
         self._backlog: list[Fact] = []  # what the index does not know yet
         self._serials: set[bytes] = set()  # of the certificates in there
+        self.space = Space(path)
+        self.space.make_room()
         with contextlib.ExitStack() as undo:
             self._lock = lock(path)
             undo.callback(os.close, self._lock)
@@ -177,6 +180,7 @@ class Ledger:
 
     def _begin(self) -> None:
         if not self._db.in_transaction:
+            self.space.make_room()
             self._db.execute("BEGIN IMMEDIATE")
 
     def _catch_up(self) -> None:

@@ -20,6 +20,7 @@ from signerd.policy.usages import EXTENDED_KEY_USAGES, key_usages
 # Which code a refusal has: that of the first of these rules that failed, in this order.
 _CODES = {
     "ledger": ErrorCode.UNAVAILABLE,
+    "disk": ErrorCode.UNAVAILABLE,
     "issuer": ErrorCode.UNAVAILABLE,
     "frozen": ErrorCode.FROZEN,
     "client": ErrorCode.NOT_AUTHORIZED,

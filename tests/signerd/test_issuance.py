@@ -491,7 +491,7 @@ def test_the_dry_run_shows_every_rule_in_order(tmp_path: Path) -> None:
     with local_authority(tmp_path, STRICT) as authority:
         rules = authority.check(GOOD).rules
     assert [rule.rule for rule in rules] == [
-        *("ledger", "issuer", "frozen", "proof", "client", "profile", "key type", "requested usage"),
+        *("ledger", "disk", "issuer", "frozen", "proof", "client", "profile", "key type", "requested usage"),
         *("names", "lifetime", "extensions", "quota"),
     ]
 

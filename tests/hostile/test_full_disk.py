@@ -1,0 +1,194 @@
+"""A disk that is full to its last byte: nothing is issued, in words, and whatever stops harm goes on working."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from bench.ledger_million import build
+from protocol.errors import ErrorCode, Refused
+from protocol.messages import CrlRequest, FreezeRequest, IssueRequest, RevokeRequest, ThawRequest
+from signerd.ledger.space import Space
+from tests.csrs import csr_for, dns
+from tests.disks import FILE_SYSTEMS, MIB, clear, fill, free, small_disk
+from tests.running import Signer, eventually, needs_root
+
+pytestmark = needs_root
+REQUEST = IssueRequest(csr=csr_for(dns("a.example.net")), client="web1")
+LARGE = IssueRequest(csr=csr_for(*(dns(f"{n}.{'x' * 60}.example.net") for n in range(90))), client="web1")
+BALLAST = 4 * MIB  # on a disk of 64 MiB, of which the file system takes some for itself
+
+
+@contextlib.contextmanager
+def signer_on_a_small_disk(kind: str, size: int = 64 * MIB, certificates: int = 0) -> Iterator[Signer]:
+    """A signer whose ledger lies on a file system of its own, and has so many certificates from before."""
+    signer = Signer()
+    with small_disk(signer.state / "disk", kind, size) as disk:
+        signer.ledger_path = disk / "ledger.db"
+        signer.configure(ledger=str(signer.ledger_path))
+        if certificates:
+            build(signer.ledger_path, certificates)
+        try:
+            signer.start()
+            yield signer
+            assert signer.stop() == 0
+        finally:
+            signer.close()
+
+
+@pytest.fixture(params=FILE_SYSTEMS)
+def signer(request: pytest.FixtureRequest) -> Iterator[Signer]:
+    """A signer with its ledger on a small disk, where the ballast is whole."""
+    with signer_on_a_small_disk(request.param) as signer:
+        assert is_whole(signer)
+        yield signer
+
+
+def disk_of(signer: Signer) -> Path:
+    return signer.ledger_path.parent
+
+
+def is_whole(signer: Signer) -> bool:
+    path = signer.ledger_path.with_name("ledger.db.ballast")
+    return path.exists() and path.stat().st_blocks * 512 > BALLAST * 3 // 4
+
+
+def issue(signer: Signer, request: IssueRequest = REQUEST) -> bytes:
+    return signer.sign().ask_issue(request).serial
+
+
+def assert_refused_in_words(signer: Signer) -> None:
+    with pytest.raises(Refused) as caught:
+        issue(signer)
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+    assert "disk is nearly full" in caught.value.detail
+    assert str(signer.state) not in caught.value.detail
+    status = signer.admin().ask_status()
+    assert status.state == "unavailable"
+    assert "disk is nearly full" in (status.detail or "")
+
+
+def assert_harm_is_stopped(signer: Signer, serial: bytes) -> None:
+    """Revoking, the CRL that says so, freezing and thawing."""
+    admin = signer.admin()
+    assert admin.ask_revoke(RevokeRequest(reason="keyCompromise", serials=(serial,))).revoked == 1
+    admin.ask_freeze(FreezeRequest(why="seen"))
+    number = int.from_bytes(serial, "big")
+    eventually(lambda: number in listed(signer), "a CRL that lists it")
+    admin.ask_thaw(ThawRequest(why="gone"))
+
+
+def listed(signer: Signer) -> set[int]:
+    try:
+        return {one.serial_number for one in x509.load_der_x509_crl(signer.sign().ask_crl(CrlRequest(shard=0)).crl)}
+    except Refused:
+        return set()
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+def test_on_a_disk_that_others_have_filled_revoking_freezing_and_starting_work_and_issuing_waits(
+    signer: Signer, ended_by: signal.Signals
+) -> None:
+    disk = disk_of(signer)
+    serials = [issue(signer) for _ in range(3)]
+    fill(disk)
+    assert free(disk) == 0
+    assert_refused_in_words(signer)
+    assert_harm_is_stopped(signer, serials[0])
+    fill(disk)
+    signer.send_signal(ended_by)
+    signer.wait()
+    fill(disk)
+    assert free(disk) == 0
+    signer.start()
+    assert_refused_in_words(signer)
+    assert_harm_is_stopped(signer, serials[1])
+    clear(disk)
+    issue(signer)
+    eventually(lambda: is_whole(signer), "the ballast is whole again")
+    signer.restart()
+    assert_harm_is_stopped(signer, serials[2])
+    assert {int.from_bytes(serial, "big") for serial in serials} <= listed(signer)
+
+
+def issue_for_ever(signer: Signer) -> None:
+    client = signer.sign()
+    for _ in range(1000):
+        client.ask_issue(LARGE)
+
+
+def test_issuing_stops_before_it_has_filled_the_disk(signer: Signer) -> None:
+    disk = disk_of(signer)
+    serial = issue(signer)
+    fill(disk, leave=BALLAST + 2 * MIB)
+    with pytest.raises(Refused) as caught:
+        issue_for_ever(signer)
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+    assert "disk is nearly full" in caught.value.detail
+    assert free(disk) > BALLAST // 2
+    assert is_whole(signer)
+    assert_harm_is_stopped(signer, serial)
+    clear(disk)
+    issue(signer, LARGE)
+
+
+def test_on_a_full_disk_all_that_was_issued_can_be_revoked(tmp_path: Path) -> None:
+    with signer_on_a_small_disk("ext4", 160 * MIB, certificates=10_000) as signer:
+        fill(disk_of(signer))
+        revoked = signer.admin().ask_revoke(RevokeRequest(reason="keyCompromise", issued_since=0)).revoked
+        assert revoked > 5_000
+        left = "SELECT count(*) FROM certificates WHERE revoked_at IS NULL AND not_after >= ?"
+        assert signer.query(left, int(time.time())) == [(0,)]
+
+
+@pytest.mark.parametrize("size", [BALLAST, 16 * BALLAST])
+def test_a_ballast_that_was_copied_and_holds_nothing_is_made_anew(tmp_path: Path, size: int) -> None:
+    with small_disk(tmp_path / "disk", "tmpfs") as disk:
+        sparse = disk / "ledger.db.ballast"
+        with sparse.open("wb") as file:
+            file.truncate(size)
+        space = Space(disk / "ledger.db")
+        space.restore()
+        assert sparse.stat().st_blocks * 512 == sparse.stat().st_size == BALLAST
+
+
+def test_the_ballast_is_given_up_in_pieces_and_no_further_than_is_needed(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "tmpfs") as disk:
+        space = Space(disk / "ledger.db")
+        space.restore()
+        assert (disk / "ledger.db.ballast").stat().st_mode & 0o077 == 0
+        given_up = []
+        for _ in range(17):
+            fill(disk)
+            before = free(disk)
+            space.make_room()
+            space.make_room()
+            space.restore()  # there is no room for that
+            given_up.append(free(disk) - before)
+        assert given_up == [BALLAST // 16] * 16 + [0]
+        clear(disk)
+        fill(disk, leave=2 * MIB)
+        space.restore()
+        assert (disk / "ledger.db.ballast").stat().st_size == 2 * MIB - BALLAST // 16
+        clear(disk)
+        space.restore()
+        assert (disk / "ledger.db.ballast").stat().st_size == BALLAST
+
+
+def test_a_ballast_from_a_larger_disk_is_cut_down(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "tmpfs") as disk:
+        (disk / "ledger.db.ballast").write_bytes(bytes(5 * BALLAST))
+        Space(disk / "ledger.db").restore()
+        assert (disk / "ledger.db.ballast").stat().st_size == BALLAST
+
+
+def test_where_no_room_can_be_held_issuing_goes_on_without_a_ballast(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db.ballast").mkdir()
+    space = Space(tmp_path / "ledger.db")
+    space.restore()
+    space.make_room()
+    assert space.look() is None
