@@ -63,8 +63,9 @@ def test_the_signers_drop_ins_are_valid(machine: Machine, drop_in: str) -> None:
     check_drop_in(machine, "ca-signerd.service", drop_in)
 
 
-def test_the_frontends_drop_in_is_valid(machine: Machine) -> None:
-    check_drop_in(machine, "ca-frontend.service", "hooks-network")
+@pytest.mark.parametrize("drop_in", ["hooks-files", "hooks-network"])
+def test_the_frontends_drop_ins_are_valid(machine: Machine, drop_in: str) -> None:
+    check_drop_in(machine, "ca-frontend.service", drop_in)
 
 
 def check_drop_in(machine: Machine, unit: str, name: str) -> None:
