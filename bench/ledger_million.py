@@ -102,6 +102,10 @@ def _facts(number: int, serial: bytes, now: int) -> dict[str, Any]:
         "policy": bytes(32),
         "spki": hashlib.sha256(serial).digest(),
         "idempotency_key": None,
+        "proof": "none",
+        "grounds": "the frontend's word",
+        "proof_id": None,
+        "renews": None,
         "asker": "sign 999",
     }
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol import pem
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import EXTENSION_BYTES_MAX, EXTENSIONS_MAX, ExtensionWish, Oid
+from protocol.fields import EXTENSION_BYTES_MAX, EXTENSIONS_MAX, ExtensionWish, Oid
 
 # As OpenSSL prints them, and hence as ssl_api handed them to authorize.
 _LABELS: dict[type[x509.GeneralName], str] = {

@@ -13,8 +13,10 @@ import msgspec
 
 from frontend.problems import HttpRefused
 from protocol import pem
+from protocol.durations import parse_duration
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CSR_BYTES_MAX, TEXT_MAX, CheckRequest, IssueRequest, ProfileName, RenewalProof
+from protocol.fields import CSR_BYTES_MAX, SIGNATURE_BYTES_MAX, TEXT_MAX, MacProof, ProfileName, RenewalProof
+from protocol.messages import CheckRequest, IssueRequest
 
 Environ = dict[str, Any]
 
@@ -23,9 +25,10 @@ PKCS10 = "application/pkcs10"
 _CSR_TYPES = ("application/x-pem-file", PKCS10, "text/plain", "application/x-www-form-urlencoded", "")
 
 _VISIBLE = re.compile(r"[!-~]{1,128}")
-_MAC = re.compile(r"[0-9A-Fa-f]{64}")
-_RENEWAL = re.compile(r"(?P<serial>[0-9A-Fa-f]{1,40}):(?P<signature>[A-Za-z0-9+/=]+)")
-_SIGNATURE_BYTES_MAX = 1024
+_TIME = "(?P<time>0|[1-9][0-9]{0,11})"  # as the signer will spell it in the text that was signed
+_MAC = re.compile(rf"{_TIME}:(?P<mac>[0-9A-Fa-f]{{64}})")
+_RENEWAL = re.compile(rf"(?P<serial>[0-9A-Fa-f]{{1,40}}):{_TIME}:(?P<signature>[A-Za-z0-9+/=]+)")
+_LIFETIME_MAX = 36_500 * 86_400  # seconds: what is longer is a mistake; the profile allows far less
 
 
 def raw_path(environ: Environ) -> str:
@@ -51,6 +54,7 @@ def parse(environ: Environ, client: str) -> IssueRequest:
         csr=csr,
         client=client,
         profile=_parse_profile(query),
+        lifetime=_parse_lifetime(query),
         idempotency_key=_parse_idempotency_key(environ),
         mac=_parse_mac(environ),
         renewal=_parse_renewal(environ),
@@ -65,8 +69,8 @@ def _parse_query(text: str) -> dict[str, str]:
     query: dict[str, str] = {}
     for part in text.split("&") if text else ():
         name, _, value = part.partition("=")
-        if name not in {"profile", "dry_run"}:
-            raise _bad(f"unknown query parameter {name[:64]!a} (known here: dry_run, profile)")
+        if name not in {"profile", "lifetime", "dry_run"}:
+            raise _bad(f"unknown query parameter {name[:64]!a} (known here: dry_run, lifetime, profile)")
         if name in query:
             raise _bad(f"the query parameter {name} is given twice")
         query[name] = value
@@ -87,6 +91,18 @@ def _parse_profile(query: dict[str, str]) -> str | None:
         return msgspec.convert(name, ProfileName)
     except msgspec.ValidationError:
         raise _bad("profile is no name of a profile: letters, digits, - and _, at most 64") from None
+
+
+def _parse_lifetime(query: dict[str, str]) -> int | None:
+    if (text := query.get("lifetime")) is None:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= _LIFETIME_MAX:
+        raise _bad("lifetime is no duration: a whole number and one of s, m, h, d, w, y")
+    return seconds
 
 
 def _media_type(environ: Environ) -> str:
@@ -131,13 +147,13 @@ def _parse_idempotency_key(environ: Environ) -> str | None:
     return key
 
 
-def _parse_mac(environ: Environ) -> bytes | None:
-    mac: str | None = environ.get("HTTP_X_CSR_MAC")
-    if mac is None:
+def _parse_mac(environ: Environ) -> MacProof | None:
+    text: str | None = environ.get("HTTP_X_CSR_MAC")
+    if text is None:
         return None
-    if not _MAC.fullmatch(mac):
-        raise _bad("X-CSR-MAC is not 64 hexadecimal digits")
-    return bytes.fromhex(mac)
+    if not (match := _MAC.fullmatch(text)):
+        raise _bad("X-CSR-MAC is not TIME:HEX, seconds since the epoch and 64 hexadecimal digits")
+    return MacProof(time=int(match["time"]), mac=bytes.fromhex(match["mac"]))
 
 
 def _parse_renewal(environ: Environ) -> RenewalProof | None:
@@ -147,9 +163,12 @@ def _parse_renewal(environ: Environ) -> RenewalProof | None:
     if (match := _RENEWAL.fullmatch(text)) and (serial := int(match["serial"], 16)):
         return RenewalProof(
             serial=serial.to_bytes((serial.bit_length() + 7) // 8),
+            time=int(match["time"]),
             signature=decode_signature(match["signature"], "X-CSR-Renew"),
         )
-    raise _bad("X-CSR-Renew is not SERIAL:BASE64, a hexadecimal serial number and a signature")
+    raise _bad(
+        "X-CSR-Renew is not SERIAL:TIME:BASE64, a hexadecimal serial number, seconds since the epoch and a signature"
+    )
 
 
 def decode_signature(text: str, where: str) -> bytes:
@@ -158,8 +177,8 @@ def decode_signature(text: str, where: str) -> bytes:
         signature = base64.b64decode(text, validate=True)
     except ValueError:
         signature = b""
-    if not 0 < len(signature) <= _SIGNATURE_BYTES_MAX:
-        raise _bad(f"{where} holds no signature in base64, of {_SIGNATURE_BYTES_MAX} bytes at most")
+    if not 0 < len(signature) <= SIGNATURE_BYTES_MAX:
+        raise _bad(f"{where} holds no signature in base64, of {SIGNATURE_BYTES_MAX} bytes at most")
     return signature
 
 

@@ -21,7 +21,7 @@ from frontend.connections import Channel, Dispatcher
 from frontend.edge import Edge
 from frontend.loop import Loop
 from protocol.daemon import BACKLOG
-from protocol.messages import CSR_BYTES_MAX
+from protocol.fields import CSR_BYTES_MAX
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _OTHER_DESCRIPTORS = 200  # per process: connections to the signer, listeners, w
 LIMITS = {
     # 64 KiB of body; waitress refuses what reaches the number, hence one more.
     "max_request_body_size": CSR_BYTES_MAX + 1,
-    # The largest header of ours, X-CSR-Renew, takes 1.5 KiB.
+    # The largest header of ours, X-CSR-Renew, takes 11 KiB.
     "max_request_header_size": 16 * 1024,
     # One read takes header and body of a usual request.
     "recv_bytes": 16 * 1024,

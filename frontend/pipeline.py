@@ -7,7 +7,7 @@ certificate exists, on record, and the client gets it whatever postsign does.
 import datetime
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from cryptography import x509
@@ -15,9 +15,11 @@ from cryptography import x509
 from frontend.hook_loader import MakeHooks
 from frontend.hooks import CertificateDraft, CsrNotAuthedError, CsrTuple, SigningHooksBase, SubjectAltNames
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CheckReply, CheckRequest, IssueReply, IssueRequest, ProfileName
+from protocol.fields import ExtensionWish, HookWishes, ProfileName
+from protocol.messages import CheckReply, CheckRequest, IssueReply, IssueRequest
 
 _logger = logging.getLogger(__name__)
+_SECOND = datetime.timedelta(seconds=1)
 _LIFETIME_MAX = datetime.timedelta(days=36_500)  # what is longer is a mistake; the profile allows far less
 R = TypeVar("R")
 Request = TypeVar("Request", bound=IssueRequest)
@@ -52,8 +54,12 @@ def _ask_hooks(make_hooks: MakeHooks, request: Request) -> tuple[SigningHooksBas
     client, csr_tuple = request.client, CsrTuple(request.csr)
     hooks = _call("API_CSR_HOOKS_FACTORY", client, make_hooks, client, csr_tuple)
     lifetime = _call("authorize", client, _authorize, hooks, csr_tuple)
-    wishes = _call("presign", client, _presign, hooks, CertificateDraft(lifetime, request.profile))
-    return hooks, msgspec.structs.replace(request, **wishes)
+    if lifetime is None and request.lifetime is not None:
+        lifetime = datetime.timedelta(seconds=request.lifetime)
+    wishes, extensions = _call("presign", client, _presign, hooks, CertificateDraft(lifetime, request.profile))
+    as_asked = HookWishes(profile=request.profile, lifetime=request.lifetime)
+    # The client's own words stay as they are: a proof binds them.
+    return hooks, msgspec.structs.replace(request, hooks=None if wishes == as_asked else wishes, extensions=extensions)
 
 
 def _authorize(hooks: SigningHooksBase, csr_tuple: CsrTuple) -> datetime.timedelta | None:
@@ -62,14 +68,11 @@ def _authorize(hooks: SigningHooksBase, csr_tuple: CsrTuple) -> datetime.timedel
     return lifetime
 
 
-def _presign(hooks: SigningHooksBase, draft: CertificateDraft) -> dict[str, Any]:
-    """The draft, once presign has adjusted it, as fields of a request."""
+def _presign(hooks: SigningHooksBase, draft: CertificateDraft) -> tuple[HookWishes, tuple[ExtensionWish, ...]]:
+    """What the hooks have come to, once presign has adjusted the draft."""
     hooks.presign(draft)
-    return {
-        "lifetime": _seconds(draft.lifetime),
-        "profile": msgspec.convert(draft.profile, ProfileName | None),
-        "extensions": draft.extensions,
-    }
+    profile = msgspec.convert(draft.profile, ProfileName | None)
+    return HookWishes(profile=profile, lifetime=_seconds(draft.lifetime)), draft.extensions
 
 
 def _seconds(lifetime: datetime.timedelta | None) -> int | None:
@@ -78,9 +81,9 @@ def _seconds(lifetime: datetime.timedelta | None) -> int | None:
         return None
     if not isinstance(lifetime, datetime.timedelta):
         raise TypeError(f"the lifetime is a {type(lifetime).__name__}, not a timedelta")
-    if not datetime.timedelta(seconds=1) <= lifetime <= _LIFETIME_MAX:
+    if not _SECOND <= lifetime <= _LIFETIME_MAX:
         raise ValueError(f"the lifetime {lifetime} is not between a second and a hundred years")
-    return lifetime // datetime.timedelta(seconds=1)
+    return lifetime // _SECOND
 
 
 def _call(hook: str, client: str, function: Callable[..., R], *arguments: object) -> R:

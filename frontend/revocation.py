@@ -20,7 +20,8 @@ from frontend.http_request import Environ
 from frontend.views import JSON, PEM, Services
 from protocol import pem
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import OCSP_BYTES_MAX, CrlReply, CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
+from protocol.fields import OCSP_BYTES_MAX
+from protocol.messages import CrlReply, CrlRequest, OcspReply, OcspRequest, RevokeOwnRequest
 from protocol.times import rfc3339
 
 CRL = "application/pkix-crl"  # RFC 2585, 4.2

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from protocol import messages
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import PROTOCOL_VERSION, HelloReply, HelloRequest, Message
+from protocol.fields import Message
+from protocol.messages import PROTOCOL_VERSION, HelloReply, HelloRequest
 from protocol.wire import ID_MAX, FrameReader, WireError, decode_reply, encode_request
 
 T = TypeVar("T", bound=Message)

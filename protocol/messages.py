@@ -12,46 +12,28 @@ serial numbers big-endian bytes. Names are mirrored across the wall: ``IssueRequ
 import enum
 from typing import Annotated, NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from protocol.fields import (
+    EXTENSIONS_MAX,
+    OCSP_BYTES_MAX,
+    PAGE_MAX,
+    ClientId,
+    CsrDer,
+    ExtensionWish,
+    HookWishes,
+    MacProof,
+    Message,
+    ProfileName,
+    RenewalProof,
+    Seconds,
+    Serial,
+    Sha256,
+    Signature,
+    Text,
+)
 
 PROTOCOL_VERSION = 1
-
-# Each limit bounds what one message can cost; the frame itself is capped in wire.py.
-CSR_BYTES_MAX = 64 * 1024  # the HTTP body's limit: a CSR with 100 names and RSA-4096 takes 5 KiB
-OCSP_BYTES_MAX = 4096  # 16 CertIDs with SHA-512 hashes and a nonce take less than 3 KiB
-NAMES_MAX = 100  # names in one certificate, as public CAs allow
-TEXT_MAX = 1024  # what a person typed: a reason, a filter, an idempotency key
-EXTENSIONS_MAX = 16
-EXTENSION_BYTES_MAX = 4096
-PAGE_MAX = 1000  # rows in one reply: a page of the largest rows stays below the frame's cap
-
-ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,128}\Z")]
-ProfileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-Text = Annotated[str, Meta(max_length=TEXT_MAX)]
-Serial = Annotated[bytes, Meta(min_length=1, max_length=20)]  # RFC 5280, 4.1.2.2
-CsrDer = Annotated[bytes, Meta(min_length=1, max_length=CSR_BYTES_MAX)]
-Seconds = Annotated[int, Meta(ge=0, le=2**40)]
-Signature = Annotated[bytes, Meta(min_length=1, max_length=1024)]
-Oid = Annotated[str, Meta(pattern=r"^[0-2](\.(0|[1-9][0-9]{0,9})){1,30}\Z")]
-
-
-class Message(Struct, frozen=True, forbid_unknown_fields=True):
-    """The base of all that crosses a socket."""
-
-
-class ExtensionWish(Message, frozen=True):
-    """One extension that presign asks for; the profile's ``extra_extensions`` decides."""
-
-    oid: Oid
-    value: Annotated[bytes, Meta(max_length=EXTENSION_BYTES_MAX)]
-    critical: bool = False
-
-
-class RenewalProof(Message, frozen=True):
-    """A signature over ``signerd renew 1\\n`` + the CSR's DER by the key of the certificate ``serial``."""
-
-    serial: Serial
-    signature: Signature
 
 
 class Rule(Message, frozen=True):
@@ -95,15 +77,20 @@ class DescribeReply(Message, frozen=True):
 
 class IssueRequest(Message, frozen=True):
     """A CSR, who asks, and wishes. ``client`` is who the frontend says it is, unless proved by ``mac``
-    or ``renewal``, which the signer checks itself."""
+    or ``renewal``, which the signer checks itself.
+
+    ``profile`` and ``lifetime`` are the client's own words, which a proof binds; ``hooks`` and ``extensions`` are the
+    frontend's.
+    """
 
     csr: CsrDer
     client: ClientId
     profile: ProfileName | None = None
     lifetime: Seconds | None = None
+    hooks: HookWishes | None = None
     extensions: Annotated[tuple[ExtensionWish, ...], Meta(max_length=EXTENSIONS_MAX)] = ()
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    mac: Annotated[bytes, Meta(min_length=32, max_length=32)] | None = None
+    mac: MacProof | None = None
     renewal: RenewalProof | None = None
 
 
@@ -267,7 +254,7 @@ class VerifyRequest(Message, frozen=True):
     """Checks a stretch of the chain: the entries after ``seq``, whose hash is ``hash``."""
 
     seq: Annotated[int, Meta(ge=0)] = 0
-    hash: Annotated[bytes, Meta(min_length=32, max_length=32)] = bytes(32)
+    hash: Sha256 = bytes(32)
     limit: Annotated[int, Meta(ge=1, le=5000)] = 1000
 
 

@@ -21,7 +21,8 @@ import msgpack
 import msgspec
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import OPERATIONS, Message
+from protocol.fields import Message
+from protocol.messages import OPERATIONS
 
 FRAME_BYTES_MAX = 256 * 1024  # the largest message is a page of `list`; a CSR takes at most 64 KiB
 ID_MAX = 2**32 - 1

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CSR_BYTES_MAX, NAMES_MAX
+from protocol.fields import CSR_BYTES_MAX, NAMES_MAX
 from signerd import der as asn1
 from signerd.csr_extensions import read_wishes
 from signerd.csr_subject import SubjectAttribute, read_subject, with_common_name

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 
-from protocol.messages import NAMES_MAX
+from protocol.fields import NAMES_MAX
 from signerd.policy.names import Name, dns_name, email_name, ip_name, uri_name
 from signerd.policy.spelling import refuse_many_a_labels
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from protocol.errors import Refused
 from protocol.messages import IssueReply, IssueRequest
 from signerd.authority import Authority
-from signerd.issuance import Asker, Batch
+from signerd.batch import Batch
+from signerd.issuance import Asker
 
 SLOW_SECONDS = 0.001  # an fsync that takes longer is not waited for
 TOGETHER_MAX = 64  # requests that wait for one fsync: more would only make them wait

@@ -21,8 +21,9 @@ from typing import NamedTuple, cast
 
 from protocol.daemon import notify, watchdog_seconds
 from protocol.errors import ConfigurationError, ErrorCode, Refused
+from protocol.fields import Message
 from protocol.logs import LogHandler
-from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueRequest, Message, Socket
+from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueRequest, Socket
 from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
 from signerd.authority import Authority
 from signerd.connection import CONNECTIONS_MAX, Connection, expendable, reserve_descriptors

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CheckReply, IssueReply, IssueRequest
-from signerd import issuance
+from signerd import batch, issuance
 from signerd.authority import Authority
 from signerd.identity import Identity
 from signerd.issuance import Asker
@@ -93,7 +93,7 @@ class LocalAuthority:
 
     def answers(self, *asked: IssueRequest, asker: Asker = FRONTEND) -> list[IssueReply | Refused]:
         """The answers to one batch."""
-        return issuance.issue(self.authority, [(request, asker) for request in asked], self.now)
+        return batch.issue(self.authority, [(request, asker) for request in asked], self.now)
 
     def ask(self, csr: bytes, client: str = "web1", *, asker: Asker = FRONTEND, **wishes: Any) -> IssueReply | Refused:
         """The answer to a batch of one."""

@@ -10,10 +10,10 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from protocol.errors import Refused
+from protocol.fields import Message
 from protocol.messages import (
     CrlReply,
     CrlRequest,
-    Message,
     OcspReply,
     OcspRequest,
     RevokeOwnReply,

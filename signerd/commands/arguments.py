@@ -14,7 +14,7 @@ import msgspec
 from protocol import pem
 from protocol.durations import parse_duration
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CSR_BYTES_MAX, TEXT_MAX, ClientId, ProfileName, Serial
+from protocol.fields import CSR_BYTES_MAX, TEXT_MAX, ClientId, ProfileName, Serial
 
 T = TypeVar("T")
 

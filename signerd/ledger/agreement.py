@@ -16,7 +16,8 @@ from signerd.ledger.chain import Entry, Kind
 from signerd.ledger.index import ALL_SHARDS
 
 _AS_RECORDED = (
-    *("serial", "client", "profile", "subject", "shard", "not_before", "not_after", "spki", "idempotency_key"),
+    *("serial", "client", "profile", "subject", "shard", "not_before", "not_after", "spki"),
+    *("idempotency_key", "proof_id"),
 )  # columns that say what the entry says
 _COLUMNS = (*_AS_RECORDED, "recorded_at", "issued", "changed", "revoked_at", "reason", "invalidity_date")
 _CERTIFICATE = f"SELECT {', '.join(_COLUMNS)} FROM certificates WHERE seq = ?"  # noqa: S608 - constants

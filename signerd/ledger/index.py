@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS certificates (
   not_after INTEGER NOT NULL,
   spki BLOB NOT NULL,               -- SHA-256 of its SubjectPublicKeyInfo
   idempotency_key TEXT,             -- what the client called its request
+  proof_id BLOB,                    -- of the proof that got it
   of_all INTEGER NOT NULL,          -- its number among all certificates,
   of_client INTEGER NOT NULL,       -- among its client's
   of_profile INTEGER NOT NULL,      -- and among its profile's: two of them say how many lie in between
@@ -89,6 +90,7 @@ CREATE INDEX IF NOT EXISTS certificates_spki ON certificates (spki);
 CREATE INDEX IF NOT EXISTS certificates_expiry ON certificates (not_after);
 CREATE UNIQUE INDEX IF NOT EXISTS certificates_idempotency ON certificates (client, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS certificates_proof ON certificates (client, proof_id) WHERE proof_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS names_seq ON names (seq);
 CREATE INDEX IF NOT EXISTS certificates_held ON certificates (seq) WHERE reason = 'certificateHold';
 CREATE INDEX IF NOT EXISTS entries_start ON entries (seq) WHERE kind = 'start';
@@ -169,10 +171,11 @@ def _number(column: str, where: str = "") -> str:
 
 _INSERT_CERTIFICATE = f"""
 INSERT INTO certificates (
-  seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, spki, idempotency_key, issued,
+  seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, spki, idempotency_key,
+  proof_id, issued,
   of_all, of_client, of_profile)
 VALUES (:seq, :time, :serial, :client, :profile, :subject, :shard, :not_before, :not_after, :spki, :idempotency_key,
-  :issued,
+  :proof_id, :issued,
   {_number("of_all")}, {_number("of_client", "WHERE client = :client")},
   {_number("of_profile", "WHERE profile = :profile")})
 """  # noqa: S608 - of this file's words

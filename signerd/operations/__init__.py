@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from protocol.errors import Refused
-from protocol.messages import Message
+from protocol.fields import Message
 from signerd.authority import Authority
 from signerd.issuance import Asker
 from signerd.operations import basic, operating, revoking

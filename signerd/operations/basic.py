@@ -1,6 +1,6 @@
 """What is answered on both sockets: hello, describe, check."""
 
-from protocol import messages
+from protocol import fields, messages
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import PROTOCOL_VERSION
 from signerd import issuance
@@ -31,8 +31,8 @@ def answer_describe(
             for profile in policy.profiles.values()
         ),
         base_url=policy.signer.base_url,
-        csr_bytes_max=messages.CSR_BYTES_MAX,
-        names_max=messages.NAMES_MAX,
+        csr_bytes_max=fields.CSR_BYTES_MAX,
+        names_max=fields.NAMES_MAX,
     )
 
 

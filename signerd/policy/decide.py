@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import ExtensionWish, IssueRequest, Rule
+from protocol.fields import ExtensionWish
+from protocol.messages import IssueRequest, Rule
 from signerd.csr import Csr, SubjectAttribute
 from signerd.der import is_one_tlv
 from signerd.policy.names import Name, email_name, problems
@@ -71,21 +72,24 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
     request: IssueRequest,
     *,
     vouched: bool,
+    proven: bool,
+    renewed: str | None,
     circumstances: Sequence[Rule],
+    proof_rule: Callable[[Profile | None], Rule],
     quota_rule: Callable[[str], Rule],
 ) -> Decision:
     """Evaluates every rule.
 
-    ``vouched``: an operator asks, who vouches for the client. ``circumstances``: the rules that the
-    caller has looked up (ledger, issuer, frozen, proof). ``quota_rule``: the one that depends on the profile's name.
+    ``vouched``: an operator asks, who vouches for the client. ``proven``: the client itself has said, by a proof, what
+    it wants; ``renewed``: the profile of the certificate that it renews. ``circumstances``: the rules that the caller
+    has looked up (ledger, issuer, frozen). ``proof_rule`` and ``quota_rule``: those that depend on the profile.
     """
     client = policy.clients.get(request.client)
-    rules = [*circumstances, _client_rule(policy, request.client, vouched=vouched)]
-    profile, rule = choose_profile(policy, client, request.profile)
-    rules.append(rule)
+    profile, rule = _profile(policy, client, request, proven=proven, renewed=renewed)
+    rules = [*circumstances, proof_rule(profile), _client_rule(policy, request.client, vouched=vouched), rule]
     if profile is None:
         return Decision(tuple(rules), None)
-    lifetime = profile.lifetime if request.lifetime is None else request.lifetime
+    lifetime = _lifetime(profile, request, proven=proven)
     subject = tuple([attribute for attribute in csr.subject if attribute.name in profile.subject])
     rules += (
         _key_rule(profile, csr),
@@ -108,8 +112,24 @@ def _client_rule(policy: Policy, client_id: str, *, vouched: bool) -> Rule:
     return Rule("client", known, f"{client_id} is {'' if known else 'not '}configured")
 
 
-def choose_profile(policy: Policy, client: Client | None, wanted: str | None) -> tuple[Profile | None, Rule]:
-    """The profile that is wanted, or the client's first; None with the rule that says why there is none."""
+def _profile(
+    policy: Policy, client: Client | None, request: IssueRequest, *, proven: bool, renewed: str | None
+) -> tuple[Profile | None, Rule]:
+    """The profile that a request is for; None with the rule that says why there is none.
+
+    What a client has proved that it wants no hook can exchange.
+    """
+    own = _choose_profile(policy, client, request.profile or renewed)
+    if request.hooks is None or request.hooks.profile == request.profile:
+        return own
+    by_hook = _choose_profile(policy, client, request.hooks.profile)
+    if not proven or own[0] is None or by_hook[0] is own[0]:
+        return own if proven else by_hook
+    return None, Rule("profile", False, f"the client's proof is for {own[0].name!r}, and a hook wishes for another")
+
+
+def _choose_profile(policy: Policy, client: Client | None, wanted: str | None) -> tuple[Profile | None, Rule]:
+    """The profile that is wanted, or the client's first."""
     allowed = client.profiles if client is not None and client.profiles else tuple(policy.profiles)
     name = allowed[0] if wanted is None else wanted
     if name not in policy.profiles:
@@ -117,6 +137,19 @@ def choose_profile(policy: Policy, client: Client | None, wanted: str | None) ->
     if name not in allowed:
         return None, Rule("profile", False, f"profile {name!r} is not allowed to this client")
     return policy.profiles[name], Rule("profile", True, name)
+
+
+def _lifetime(profile: Profile, request: IssueRequest, *, proven: bool) -> int:
+    """The lifetime that a request comes to, in seconds: the smaller of the client's wish and its hooks'.
+
+    Where the client has none, a hook's takes the place of the profile's; but what a client has proved that it wants,
+    be it the default, a hook can only shorten.
+    """
+    by_hook = None if request.hooks is None else request.hooks.lifetime
+    own = request.lifetime
+    if own is None:
+        own = profile.lifetime if proven or by_hook is None else by_hook
+    return own if by_hook is None else min(own, by_hook)
 
 
 def _key_rule(profile: Profile, csr: Csr) -> Rule:

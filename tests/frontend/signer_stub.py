@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import ErrorCode, Refused
+from protocol.fields import Message
 from protocol.messages import (
     CheckReply,
     CheckRequest,
@@ -31,7 +32,6 @@ from protocol.messages import (
     HelloRequest,
     IssueReply,
     IssueRequest,
-    Message,
     OcspReply,
     OcspRequest,
     RevokeOwnReply,

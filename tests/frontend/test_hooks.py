@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from frontend.hook_loader import load_hooks
 from frontend.hooks import CertificateDraft, CsrTuple, SigningHooksBase, SubjectAltNames
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from protocol.messages import EXTENSIONS_MAX, ExtensionWish
+from protocol.fields import EXTENSIONS_MAX, ExtensionWish
 from tests import csrs
 from tests.frontend.signer_stub import make_csr, spki
 

@@ -8,7 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol import pem
-from protocol.messages import CheckRequest, ExtensionWish, IssueRequest
+from protocol.fields import ExtensionWish, HookWishes
+from protocol.messages import CheckRequest, IssueRequest
 from tests import csrs
 from tests.frontend.conftest import StartFrontend
 from tests.frontend.running import Frontend, assert_problem
@@ -50,6 +51,7 @@ def presign_all(hooks, draft):
     draft.add_extension(("1.2.3.4", b"\\x05\\x00"), critical=True)
 
 PRESIGN = {
+    "halves": lambda hooks, draft: setattr(draft, "lifetime", draft.lifetime / 2),
     "adjusts": presign_all,
     "presignraises": lambda hooks, draft: 1 / 0,
     "presignrefuses": lambda hooks, draft: members([]),
@@ -110,7 +112,26 @@ def test_the_lifetime_that_authorize_returns_is_wished_for(
     hooked: Frontend, signer: SignerStub, client: str, seconds: int | None
 ) -> None:
     assert hooked.put_csr(PEM, client).status == 200
-    assert only_request(signer) == IssueRequest(csr=DER, client=client, lifetime=seconds)
+    hooks = None if seconds is None else HookWishes(lifetime=seconds)
+    assert only_request(signer) == IssueRequest(csr=DER, client=client, hooks=hooks)
+
+
+def test_what_the_client_asks_for_and_what_its_hooks_come_to_are_told_apart(
+    hooked: Frontend, signer: SignerStub
+) -> None:
+    assert hooked.put_csr(PEM, "week", "?lifetime=30d&profile=asked").status == 200
+    assert only_request(signer) == IssueRequest(
+        csr=DER,
+        client="week",
+        profile="asked",
+        lifetime=30 * 86_400,
+        hooks=HookWishes(profile="asked", lifetime=7 * 86_400),
+    )
+
+
+def test_presign_sees_the_lifetime_that_the_client_asks_for(hooked: Frontend, signer: SignerStub) -> None:
+    assert hooked.put_csr(PEM, "halves", "?lifetime=30d").status == 200
+    assert only_request(signer).hooks == HookWishes(lifetime=15 * 86_400)
 
 
 def test_a_refusal_by_authorize_is_a_403_whose_reason_is_in_the_log_alone(hooked: Frontend, signer: SignerStub) -> None:
@@ -155,8 +176,8 @@ def test_what_presign_adjusts_becomes_wishes_of_the_request(hooked: Frontend, si
     assert only_request(signer) == IssueRequest(
         csr=DER,
         client="adjusts",
-        profile="server",
-        lifetime=3 * 86_400,
+        profile="asked",
+        hooks=HookWishes(profile="server", lifetime=3 * 86_400),
         extensions=(
             ExtensionWish(oid="1.3.6.1.5.5.7.1.24", value=b"\x30\x03\x02\x01\x05"),
             ExtensionWish(oid="1.2.3.4", value=b"\x05\x00", critical=True),
@@ -175,7 +196,7 @@ def test_a_dry_run_goes_through_the_hooks_but_for_postsign(hooked: Frontend, sig
     first, second = signer.issue_requests()
     assert isinstance(first, CheckRequest)
     assert isinstance(second, CheckRequest)
-    assert second.lifetime == 3 * 86_400
+    assert second.hooks == HookWishes(profile="server", lifetime=3 * 86_400)
     assert_problem(hooked.put_csr(PEM, "members", "?dry_run=1"), 403, "not_authorized")
     assert "postsign failed for the certificate" not in hooked.log
 

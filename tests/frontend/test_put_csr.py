@@ -9,7 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CheckReply, CheckRequest, IssueRequest, RenewalProof, Rule
+from protocol.fields import MacProof, RenewalProof
+from protocol.messages import CheckReply, CheckRequest, IssueRequest, Rule
 from tests.frontend.running import Frontend, assert_problem
 from tests.frontend.signer_stub import SignerStub, make_csr, signer_stub
 
@@ -149,6 +150,18 @@ def test_the_profile_is_passed_on(frontend: Frontend, signer: SignerStub) -> Non
     assert only_request(signer).profile == "server-2"
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("30d", 2_592_000), ("86401s", 86_401), ("1y", 31_536_000)])
+def test_the_lifetime_is_passed_on_in_seconds(frontend: Frontend, signer: SignerStub, text: str, seconds: int) -> None:
+    assert frontend.put_csr(PEM, query=f"?lifetime={text}").status == 200
+    assert only_request(signer).lifetime == seconds
+
+
+def test_a_signature_of_8_kib_fits_into_the_header(frontend: Frontend, signer: SignerStub) -> None:
+    signature = bytes(8192)
+    assert frontend.put_csr(PEM, X_CSR_Renew=f"0a:17:{base64.b64encode(signature).decode()}").status == 200
+    assert only_request(signer).renewal == RenewalProof(serial=b"\x0a", time=17, signature=signature)
+
+
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
@@ -157,6 +170,12 @@ def test_the_profile_is_passed_on(frontend: Frontend, signer: SignerStub) -> Non
         ("?profile=a&profile=b", "profile is given twice"),
         ("?dry_run=1&dry_run=0", "dry_run is given twice"),
         ("?dry_run=yes", "dry_run is neither"),
+        ("?lifetime=30", "lifetime is no duration"),
+        ("?lifetime=0d", "lifetime is no duration"),
+        ("?lifetime=-1d", "lifetime is no duration"),
+        ("?lifetime=30d%20", "lifetime is no duration"),
+        ("?lifetime=101y", "lifetime is no duration"),
+        ("?lifetime=1d&lifetime=2d", "lifetime is given twice"),
         ("?dry_run", "dry_run is neither"),
         ("?profile=", "profile is no name"),
         ("?profile=a%0a", "profile is no name"),
@@ -179,15 +198,15 @@ def test_what_is_unknown_repeated_or_malformed_in_the_query_is_refused_by_its_na
 def test_the_idempotency_key_and_the_proofs_are_passed_on(frontend: Frontend, signer: SignerStub) -> None:
     signature = base64.b64encode(b"signature").decode()
     response = frontend.put_csr(
-        PEM, Idempotency_Key="order/4711!", X_CSR_MAC="0aF1" * 16, X_CSR_Renew=f"00ABc:{signature}"
+        PEM, Idempotency_Key="order/4711!", X_CSR_MAC=f"17:{'0aF1' * 16}", X_CSR_Renew=f"00ABc:1790000000:{signature}"
     )
     assert response.status == 200
     assert only_request(signer) == IssueRequest(
         csr=DER,
         client="web1",
         idempotency_key="order/4711!",
-        mac=bytes.fromhex("0af1" * 16),
-        renewal=RenewalProof(serial=b"\x0a\xbc", signature=b"signature"),
+        mac=MacProof(time=17, mac=bytes.fromhex("0af1" * 16)),
+        renewal=RenewalProof(serial=b"\x0a\xbc", time=1_790_000_000, signature=b"signature"),
     )
 
 
@@ -199,18 +218,26 @@ def test_the_idempotency_key_and_the_proofs_are_passed_on(frontend: Frontend, si
         ("Idempotency-Key", "k" * 129),
         ("Idempotency-Key", "k\xe9"),
         ("X-CSR-MAC", ""),
-        ("X-CSR-MAC", "0" * 63),
-        ("X-CSR-MAC", "0" * 66),
-        ("X-CSR-MAC", "0" * 63 + "g"),
+        ("X-CSR-MAC", "0" * 64),  # without a time
+        ("X-CSR-MAC", ":" + "0" * 64),
+        ("X-CSR-MAC", "-1:" + "0" * 64),
+        ("X-CSR-MAC", "017:" + "0" * 64),  # the text that was signed has one spelling
+        ("X-CSR-MAC", "1.5:" + "0" * 64),
+        ("X-CSR-MAC", "1" * 13 + ":" + "0" * 64),
+        ("X-CSR-MAC", "17:" + "0" * 63),
+        ("X-CSR-MAC", "17:" + "0" * 66),
+        ("X-CSR-MAC", "17:" + "0" * 63 + "g"),
         ("X-CSR-Renew", "0a"),
-        ("X-CSR-Renew", "0a:"),
-        ("X-CSR-Renew", ":c2ln"),
-        ("X-CSR-Renew", "0:c2ln"),
-        ("X-CSR-Renew", "0x1:c2ln"),
-        ("X-CSR-Renew", f"{'f' * 41}:c2ln"),
-        ("X-CSR-Renew", "0a:c2l"),
-        ("X-CSR-Renew", "0a:c2lnbg==="),
-        ("X-CSR-Renew", "0a:" + base64.b64encode(bytes(1025)).decode()),
+        ("X-CSR-Renew", "0a:c2ln"),
+        ("X-CSR-Renew", "0a:17:"),
+        ("X-CSR-Renew", "0a::c2ln"),
+        ("X-CSR-Renew", ":17:c2ln"),
+        ("X-CSR-Renew", "0:17:c2ln"),
+        ("X-CSR-Renew", "0x1:17:c2ln"),
+        ("X-CSR-Renew", f"{'f' * 41}:17:c2ln"),
+        ("X-CSR-Renew", "0a:17:c2l"),
+        ("X-CSR-Renew", "0a:17:c2lnbg==="),
+        ("X-CSR-Renew", "0a:17:" + base64.b64encode(bytes(8193)).decode()),
     ],
 )
 def test_a_malformed_header_is_refused_by_its_name(
@@ -222,7 +249,7 @@ def test_a_malformed_header_is_refused_by_its_name(
 
 
 def test_a_header_that_is_sent_twice_is_refused(frontend: Frontend) -> None:
-    for name, value in (("X-CSR-MAC", "00" * 32), ("Idempotency-Key", "k"), ("X-CSR-Renew", "0a:c2ln")):
+    for name, value in (("X-CSR-MAC", f"17:{'00' * 32}"), ("Idempotency-Key", "k"), ("X-CSR-Renew", "0a:17:c2ln")):
         head = f"PUT /api/csr/a HTTP/1.1\r\nConnection: close\r\nContent-Length: {len(PEM)}\r\n"
         answer = frontend.exchange((head + f"{name}: {value}\r\n" * 2 + "\r\n").encode() + PEM)
         assert answer.startswith(b"HTTP/1.1 400 "), answer

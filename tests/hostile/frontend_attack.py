@@ -12,6 +12,7 @@ import itertools
 import json
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -79,8 +80,9 @@ def valid(chance: random.Random, requests: Sequence[bytes], victim: bytes) -> di
         "lifetime": chance.choice([None, 3600, 10 * 86_400, 2**40]),
         "extensions": [wish] if chance.random() < 0.1 else [],
         "idempotency_key": chance.choice([None, None, "key", "x" * 128]),
-        "mac": chance.choice([None, bytes(32)]),
-        "renewal": chance.choice([None, {"serial": victim, "signature": b"x" * 64}]),
+        "hooks": chance.choice([None, None, {"profile": "server", "lifetime": 50 * 86_400}]),
+        "mac": chance.choice([None, {"time": int(time.time()), "mac": bytes(32)}]),
+        "renewal": chance.choice([None, {"serial": victim, "time": int(time.time()), "signature": b"x" * 64}]),
     }
     return {
         "issue": issue,

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import OPERATIONS, BackupRequest, IssueRequest, ListRequest, Message, Socket, VerifyRequest
+from protocol.fields import Message
+from protocol.messages import OPERATIONS, BackupRequest, IssueRequest, ListRequest, Socket, VerifyRequest
 from protocol.wire import decode_reply, encode_request
 from tests.csrs import csr_for, dns
 from tests.protocol.strategies import REQUESTS, messages_of

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from protocol.messages import CSR_BYTES_MAX
+from protocol.fields import CSR_BYTES_MAX
 from signerd.csr import parse_csr
 from tests import csrs
 from tests.csrs import (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CSR_BYTES_MAX, NAMES_MAX
+from protocol.fields import CSR_BYTES_MAX, NAMES_MAX
 from signerd.csr import Csr, parse_csr
 from signerd.policy.names import dns_name, email_name, ip_name, uri_name
 from tests import csrs

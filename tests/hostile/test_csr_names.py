@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from protocol.errors import Refused
-from protocol.messages import NAMES_MAX
+from protocol.fields import NAMES_MAX
 from signerd.csr import parse_csr
 from signerd.policy.spelling import _is_a_label
 from tests import csrs

@@ -6,7 +6,7 @@ import socket
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from protocol.messages import CSR_BYTES_MAX
+from protocol.fields import CSR_BYTES_MAX
 from tests.frontend.running import Frontend, read_all, status_of
 from tests.frontend.signer_stub import SignerStub, make_csr
 

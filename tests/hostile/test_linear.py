@@ -28,7 +28,7 @@ from frontend.metrics import Board
 from frontend.views import Services
 from protocol import pem, wire
 from protocol.errors import Refused
-from protocol.messages import CSR_BYTES_MAX
+from protocol.fields import CSR_BYTES_MAX
 from signerd import der
 from signerd.csr import read_csr
 from signerd.policy import spelling

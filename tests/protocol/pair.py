@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from protocol.errors import Refused
-from protocol.messages import OPERATIONS, Message
+from protocol.fields import Message
+from protocol.messages import OPERATIONS
 from protocol.wire import FrameReader, decode_reply, decode_request, encode_refusal, encode_reply, encode_request
 
 T = TypeVar("T", bound=Message)

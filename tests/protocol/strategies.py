@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import OPERATIONS, Message
+from protocol.fields import Message
+from protocol.messages import OPERATIONS
 from protocol.wire import ID_MAX
 
 REQUESTS = {op: row.request for op, row in OPERATIONS.items()}

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import pytest
 from msgspec import inspect
 
-from protocol import client, daemon, messages, wire
+from protocol import client, daemon, fields, messages, wire
 from protocol.errors import ErrorCode
-from protocol.messages import OPERATIONS, Message, Socket
+from protocol.fields import Message
+from protocol.messages import OPERATIONS, Socket
 from signerd import connection
 from tests.raw_peer import RawPeer
 from tests.running import ROOT, Signer
@@ -19,15 +19,15 @@ DOCUMENT = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 # The document's own words for the types that have limits.
 NAMED: dict[str, Any] = {
-    "client id": messages.ClientId,
-    "profile name": messages.ProfileName,
-    "line": messages.Text,
-    "serial number": messages.Serial,
-    "CSR": messages.CsrDer,
-    "seconds": messages.Seconds,
-    "signature": messages.Signature,
-    "OID": messages.Oid,
-    "SHA-256": Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)],
+    "client id": fields.ClientId,
+    "profile name": fields.ProfileName,
+    "line": fields.Text,
+    "serial number": fields.Serial,
+    "CSR": fields.CsrDer,
+    "seconds": fields.Seconds,
+    "signature": fields.Signature,
+    "OID": fields.Oid,
+    "SHA-256": fields.Sha256,
 }
 SOCKETS = {
     frozenset(Socket): "both sockets",

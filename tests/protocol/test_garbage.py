@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocol.errors import Refused
-from protocol.messages import Message
+from protocol.fields import Message
 from protocol.wire import (
     FRAME_BYTES_MAX,
     FrameReader,

@@ -7,13 +7,8 @@ import msgpack
 import pytest
 from msgspec import inspect
 
-from protocol.messages import (
-    CSR_BYTES_MAX,
-    EXTENSION_BYTES_MAX,
-    EXTENSIONS_MAX,
-    OPERATIONS,
-    HelloReply,
-)
+from protocol.fields import CSR_BYTES_MAX, EXTENSION_BYTES_MAX, EXTENSIONS_MAX
+from protocol.messages import OPERATIONS, HelloReply
 from protocol.wire import ID_MAX, WireError, decode_reply, decode_request
 from tests.protocol.examples import required_fields
 
@@ -107,9 +102,15 @@ def test_a_duplicate_field_deep_inside_is_refused() -> None:
         ("extensions", [{"oid": "1.2.3", "value": b"", "critical": None}]),
         ("extensions", [{"oid": "1.2.3", "value": b"", "more": 1}]),
         ("extensions", [{"oid": "1.2.3"}]),
-        ("renewal", [b"\1", b"s"]),
-        ("renewal", {"serial": b"\1"}),
-        ("mac", "0" * 32),
+        ("renewal", [b"\1", 17, b"s"]),
+        ("renewal", {"serial": b"\1", "time": 17}),
+        ("renewal", {"serial": b"\1", "signature": b"s"}),
+        ("mac", bytes(32)),
+        ("mac", {"time": 17, "mac": "0" * 32}),
+        ("mac", {"mac": bytes(32)}),
+        ("hooks", ["server", 3600]),
+        ("hooks", {"lifetime": "1h"}),
+        ("hooks", {"extensions": []}),
     ],
 )
 def test_a_value_of_another_type_is_refused(field: str, value: Any) -> None:
@@ -140,11 +141,15 @@ def test_a_value_of_another_type_is_refused(field: str, value: Any) -> None:
         ("extensions", [{"oid": "1", "value": b""}]),
         ("idempotency_key", ""),
         ("idempotency_key", "k" * 129),
-        ("mac", b"x" * 31),
-        ("mac", b"x" * 33),
-        ("renewal", {"serial": b"", "signature": b"s"}),
-        ("renewal", {"serial": b"x" * 21, "signature": b"s"}),
-        ("renewal", {"serial": b"\1", "signature": b"x" * 1025}),
+        ("mac", {"time": 17, "mac": b"x" * 31}),
+        ("mac", {"time": 17, "mac": b"x" * 33}),
+        ("mac", {"time": -1, "mac": b"x" * 32}),
+        ("renewal", {"serial": b"", "time": 17, "signature": b"s"}),
+        ("renewal", {"serial": b"x" * 21, "time": 17, "signature": b"s"}),
+        ("renewal", {"serial": b"\1", "time": 17, "signature": b"x" * 8193}),
+        ("renewal", {"serial": b"\1", "time": 2**40 + 1, "signature": b"s"}),
+        ("hooks", {"profile": "a b"}),
+        ("hooks", {"lifetime": -1}),
     ],
 )
 def test_a_value_outside_its_limits_is_refused(field: str, value: Any) -> None:

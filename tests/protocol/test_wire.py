@@ -9,18 +9,16 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import (
+from protocol.fields import (
     CSR_BYTES_MAX,
     EXTENSION_BYTES_MAX,
     EXTENSIONS_MAX,
-    OPERATIONS,
-    CheckReply,
     ExtensionWish,
-    HelloReply,
-    HelloRequest,
-    IssueRequest,
+    HookWishes,
+    MacProof,
     RenewalProof,
 )
+from protocol.messages import OPERATIONS, CheckReply, HelloReply, HelloRequest, IssueRequest
 from protocol.wire import (
     DETAIL_MAX,
     FRAME_BYTES_MAX,
@@ -165,8 +163,9 @@ def test_the_largest_issue_request_goes_through() -> None:
         lifetime=2**40,
         extensions=(wish,) * EXTENSIONS_MAX,
         idempotency_key="\N{GRINNING FACE}" * 128,
-        mac=b"m" * 32,
-        renewal=RenewalProof(serial=b"s" * 20, signature=b"s" * 1024),
+        hooks=HookWishes(profile="p" * 64, lifetime=2**40),
+        mac=MacProof(time=2**40, mac=b"m" * 32),
+        renewal=RenewalProof(serial=b"s" * 20, time=2**40, signature=b"s" * 8192),
     )
     assert ConnectionPair().request("issue", ID_MAX, request) == ("issue", ID_MAX, request)
 

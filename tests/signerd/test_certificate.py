@@ -19,7 +19,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protocol.messages import ExtensionWish
+from protocol.fields import ExtensionWish
 from signerd import der
 from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer, Validity
 from signerd.csr import Csr, SubjectAttribute

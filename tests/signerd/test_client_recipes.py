@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.certs import load, names_of
+from tests.certs import lifetime_of, load, names_of
 from tests.commands import ROOT, environment
 from tests.csrs import OPENSSL_KEYS, openssl
 from tests.running import Daemon
@@ -26,7 +26,7 @@ def blocks(section: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", SECTIONS[section], re.MULTILINE | re.DOTALL)
 
 
-MAKE_MAC_KEY, RELOAD, SEND_MAC = blocks("A MAC under a shared key", "sh")
+MAKE_MAC_KEY, RELOAD, SEND_MAC, SEND_MAC_WITH_WISHES = blocks("A MAC under a shared key", "sh")
 (HIDDEN_MAC,) = blocks("A MAC under a shared key", "bash")
 (SIGN,) = blocks("Signatures by the certificate's key", "sh")
 FIRST, RENEW, IS_IT_TIME = blocks("Renewal by the old key", "sh")
@@ -139,6 +139,16 @@ def test_a_mac_of_the_csr_gets_a_certificate(client: Client, shell: str) -> None
     assert_certificate(client, "web1")
 
 
+def test_a_mac_of_a_request_for_a_profile_and_a_lifetime_gets_just_these(client: Client) -> None:
+    client.does(SEND_MAC_WITH_WISHES)
+    assert_certificate(client, "web1")
+    certificate = load(openssl("x509", "-in", client.directory / "web1.pem", "-outform", "DER"))
+    assert lifetime_of(certificate) == 30 * 86_400
+    shown = json.loads(client.does(f"ca_admin --json show {client.serial('web1')}"))
+    assert shown["profile"] == "server"
+    client.is_refused(SEND_MAC_WITH_WISHES.replace("lifetime=30d", "lifetime=365d"))
+
+
 def assert_certificate(client: Client, name: str) -> None:
     """The client has a certificate for its key and its name, by openssl's opinion too."""
     anchor = client.directory / "anchor.pem"
@@ -156,13 +166,14 @@ def assert_certificate(client: Client, name: str) -> None:
 def test_the_mac_that_hides_the_key_is_the_same(client: Client, key: str) -> None:
     if not key.startswith("64"):
         (client.directory / "web1.mac").write_text(key)
-    plain = client.does(SEND_MAC.partition("\ncurl")[0], 'echo "$mac"')
-    assert client.does(HIDDEN_MAC, 'echo "$mac"') == plain
+    at_one_time = "date() { echo 1790000000; }\n"
+    plain = client.does(at_one_time, SEND_MAC.partition("\ncurl")[0], 'echo "$mac"')
+    assert client.does(at_one_time, HIDDEN_MAC, 'echo "$mac"') == plain
     assert re.fullmatch(r"[0-9a-f]{64}\n", plain)
 
 
 def test_without_a_mac_or_with_another_s_nothing_is_issued(client: Client) -> None:
-    without = SEND_MAC.replace('-H "X-CSR-MAC: $mac" ', "")
+    without = SEND_MAC.replace('-H "X-CSR-MAC: $now:$mac" ', "")
     assert without != SEND_MAC
     client.is_refused(without)
     (client.directory / "web1.mac").write_text("another key, of some length\n")
@@ -180,7 +191,7 @@ def test_a_mac_is_of_one_csr(client: Client) -> None:
 def test_a_dry_run_says_what_was_missing(client: Client) -> None:
     for mac, ok, detail in (
         (SEND_MAC.partition("\ncurl")[0], True, "mac"),
-        (f"mac={'0' * 64}", False, "X-CSR-MAC is not this client's MAC of this CSR"),
+        (f"now=$(date +%s) mac={'0' * 64}", False, "X-CSR-MAC is not this client's MAC of this request"),
     ):
         checked = json.loads(client.does(mac, DRY_RUN))
         (proof,) = [rule for rule in checked["rules"] if rule["rule"] == "proof"]
@@ -188,11 +199,10 @@ def test_a_dry_run_says_what_was_missing(client: Client) -> None:
 
 
 def test_a_request_that_is_sent_again_gets_the_same_certificate(client: Client) -> None:
-    mac = SEND_MAC.partition("\ncurl")[0]
-    client.does(mac, TRY_AGAIN)
-    first = client.serial("web1")
-    client.does(mac, TRY_AGAIN)
-    assert client.serial("web1") == first
+    make, send = SEND_MAC.split("\ncurl")
+    client.does(make, TRY_AGAIN, "cp web1.pem first.pem", TRY_AGAIN, "cmp web1.pem first.pem", f"curl{send}")
+    client.does("cmp web1.pem first.pem")
+    client.does(make, "sleep 1", make, TRY_AGAIN, "cmp web1.pem first.pem")  # another proof
 
 
 # --- renewal and revocation -------------------------------------------------------------------------

@@ -1,17 +1,21 @@
 """Certificates that share an fsync, which may take long."""
 
 import contextlib
+import hmac
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from protocol.errors import ErrorCode, Refused
+from protocol.fields import MacProof
 from protocol.messages import IssueReply, IssueRequest
 from signerd import group_commit
 from signerd.group_commit import TOGETHER_MAX, Asked, GroupCommit
+from signerd.proofs import mac_text
 from tests import certs
 from tests.authorities import FRONTEND, LocalAuthority, local_authority
 from tests.csrs import csr_for, dns
@@ -146,6 +150,54 @@ def test_an_idempotency_key_is_in_use_until_its_request_is_answered(disk: Disk) 
     disk.ask(request(1, "key"))
     disk.certificates.complete(NOW)
     assert disk.answers[2] == first
+
+
+PROVEN = "[client.web1]\nmac_key_file = '{}'\n"
+
+
+def proven(directory: Path) -> IssueRequest:
+    """With a MAC by the key that the policy has for web1."""
+    bare = request(1, "key")
+    mac = hmac.digest((directory / "mac").read_bytes(), mac_text(bare, NOW), "sha256")
+    return msgspec.structs.replace(bare, mac=MacProof(NOW, mac))
+
+
+@pytest.fixture
+def proving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    """A slow disk, and a client that proves itself."""
+    monkeypatch.setattr(group_commit, "SLOW_SECONDS", -1.0)
+    (tmp_path / "mac").write_bytes(b"a key of more than sixteen bytes")
+    (tmp_path / "mac").chmod(0o600)
+    with local_authority(tmp_path, PROVEN.format(tmp_path / "mac")) as at:
+        at.ledger.commit()
+        one = Disk(at, monkeypatch)
+        yield one
+        one.let_go()
+
+
+def test_who_sends_a_proof_again_while_it_is_under_way_gets_the_certificate_too(proving: Disk, tmp_path: Path) -> None:
+    asked = proven(tmp_path)
+    proving.ask(asked)
+    proving.ask(asked, asked)
+    assert proving.answers == []
+    proving.release()
+    proving.ask(asked)
+    proving.let_go()
+    proving.certificates.complete(NOW)
+    first, *others = proving.answers
+    assert isinstance(first, IssueReply)
+    assert others == [first] * 3
+    assert proving.recorded() == 1
+
+
+def test_those_that_share_a_proof_share_what_goes_wrong(proving: Disk, tmp_path: Path) -> None:
+    asked = proven(tmp_path)
+    proving.ask(asked)
+    proving.ask(asked, asked)
+    proving.failure = sqlite3.OperationalError("disk I/O error")
+    proving.release()
+    proving.certificates.complete(NOW)
+    assert [answer.code for answer in proving.answers if isinstance(answer, Refused)] == [ErrorCode.UNAVAILABLE] * 3
 
 
 def test_who_reads_the_ledger_meanwhile_waits_and_sees_it_all(disk: Disk) -> None:

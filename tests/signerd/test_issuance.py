@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from protocol.messages import ExtensionWish, IssueReply, IssueRequest
+from protocol.fields import ExtensionWish
+from protocol.messages import IssueReply, IssueRequest
 from signerd import der
 from signerd.csr import Csr, UnprovenCsr, read_csr
 from signerd.ledger.certificates import State, find
@@ -197,7 +198,7 @@ def test_a_request_that_is_refused_or_fails_does_not_spoil_the_others_of_its_bat
             raise RuntimeError("a bug")
         return read_csr(octets, **options)
 
-    monkeypatch.setattr("signerd.issuance.read_csr", read)
+    monkeypatch.setattr("signerd.batch.read_csr", read)
     requests = [
         request(),
         request(b"\x30\x00"),
@@ -232,7 +233,7 @@ def test_an_internal_error_tells_nothing_of_what_went_wrong(tmp_path: Path, monk
     def fail(_: bytes, **_options: Any) -> Csr:
         raise RuntimeError("/var/lib/ca and a secret")
 
-    monkeypatch.setattr("signerd.issuance.read_csr", fail)
+    monkeypatch.setattr("signerd.batch.read_csr", fail)
     with local_authority(tmp_path) as authority:
         assert authority.refusal(GOOD).detail == "an internal error; the signer's log says more"
 

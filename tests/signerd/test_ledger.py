@@ -376,7 +376,7 @@ def test_the_first_write_that_the_system_refuses_is_final_until_a_restart(path: 
 def test_a_second_certificate_with_the_same_serial_number_is_refused_by_the_ledger(path: Path) -> None:
     body = {"what": "certificate", "serial": b"\x01", "client": "web1", "profile": "server", "subject": "", "shard": 0}
     body |= {"names": [], "not_before": NOW, "not_after": NOW, "spki": bytes(32), "idempotency_key": None}
-    body |= {"to_be_signed": b""}
+    body |= {"proof_id": None, "to_be_signed": b""}
     with ledger_at(path) as ledger:
         ledger.append(NOW, Kind.INTENT, body)
         ledger.commit()

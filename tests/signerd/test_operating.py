@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from protocol import messages
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from protocol.messages import OPERATIONS, IssueRequest, ListRequest, Message, ShowRequest, Socket, VerifyRequest
+from protocol.fields import Message
+from protocol.messages import OPERATIONS, IssueRequest, ListRequest, ShowRequest, Socket, VerifyRequest
 from protocol.wire import encode_reply
 from signerd.checkpoint import read_checkpoint
 from signerd.operations import ANSWERS

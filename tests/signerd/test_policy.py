@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from protocol.errors import ConfigurationError, ErrorCode
-from protocol.messages import ExtensionWish
+from protocol.fields import ExtensionWish
 from signerd.policy.describe import describe_policy
 from signerd.policy.policy import Policy, load_policy
 from tests import certs

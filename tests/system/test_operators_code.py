@@ -70,7 +70,9 @@ def test_a_client_proves_itself_by_a_key_that_only_root_and_the_signer_read(mach
         assert put(machine, "web9") == "403"
         mac = machine.run(
             """
-            { printf 'signerd mac 1\\n'; openssl req -in /srv/client/web1.csr -outform DER; } |
+            now=$(date +%s)
+            echo -n $now:
+            { printf 'signerd mac 2\\nweb9\\n\\n\\n%s\\n' $now; openssl req -in /srv/client/web1.csr -outform DER; } |
               openssl dgst -sha256 -mac HMAC -macopt key:$(cat /etc/ca/mac-keys/web9) | sed 's/.*= //'
             """
         )

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import click
 
 from protocol.client import SignerClient
-from protocol.messages import PAGE_MAX, CertificateSummary, ListRequest, RevokeReply, RevokeRequest, ShowRequest
+from protocol.fields import PAGE_MAX
+from protocol.messages import CertificateSummary, ListRequest, RevokeReply, RevokeRequest, ShowRequest
 from protocol.times import rfc3339
 from signerd.commands.admin.searching import pages
 from signerd.commands.admin.session import Session, confirm, subcommand
