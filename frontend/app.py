@@ -11,6 +11,7 @@ from frontend.answers import Answer
 from frontend.http_request import Environ
 from frontend.problems import HttpRefused
 from frontend.views import Services
+from protocol.fields import CLIENT_ID, CLIENT_ID_IN_WORDS
 
 
 class Route(NamedTuple):
@@ -28,7 +29,7 @@ class Route(NamedTuple):
 
 
 ROUTES = (
-    Route("PUT", "/api/csr/<client:re:[A-Za-z0-9]{1,128}>", views.put_csr),
+    Route("PUT", f"/api/csr/<client:re:{CLIENT_ID}>", views.put_csr),
     Route("POST", "/api/revoke", revocation.post_revoke),
     Route("GET", "/crl/<shard:re:(?:0|[1-9][0-9]{0,4})>.crl", revocation.get_crl),
     Route("GET", "/crl/all.pem", revocation.get_all_crls),
@@ -75,6 +76,4 @@ def _refused(error: bottle.HTTPError) -> HttpRefused:
         allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
         detail = f"this path knows {allowed} alone"
         return HttpRefused(HTTPStatus.METHOD_NOT_ALLOWED, detail, ("Allow", allowed))
-    return HttpRefused(
-        HTTPStatus.NOT_FOUND, "there is nothing at this path (a client id is 1 to 128 letters and digits)"
-    )
+    return HttpRefused(HTTPStatus.NOT_FOUND, f"there is nothing at this path (a client id is {CLIENT_ID_IN_WORDS})")

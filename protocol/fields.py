@@ -14,7 +14,10 @@ EXTENSION_BYTES_MAX = 4096
 SIGNATURE_BYTES_MAX = 8192  # a client's: RSA-4096 takes 512, ML-DSA-87 (FIPS 204) 4,627
 PAGE_MAX = 1000  # rows in one reply: a page of the largest rows stays below the frame's cap
 
-ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,128}\Z")]
+# Host names are what people type. No path, no option and no hidden file begins or ends like one.
+CLIENT_ID = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?"
+CLIENT_ID_IN_WORDS = "1 to 128 letters, digits and, inside, -, . and _"
+ClientId = Annotated[str, Meta(pattern=rf"^{CLIENT_ID}\Z")]
 ProfileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 Text = Annotated[str, Meta(max_length=TEXT_MAX)]
 Serial = Annotated[bytes, Meta(min_length=1, max_length=20)]  # RFC 5280, 4.1.2.2

@@ -1,6 +1,7 @@
 """Reading a TOML file into a typed table, strictly: an unknown key or a wrong type names its path."""
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -40,6 +41,8 @@ def _convert(value: Any, wanted: Any, path: str) -> Any:
         if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
             return _convert_struct(value, wanted, path)
         if get_origin(wanted) is dict and isinstance(wanted, GenericAlias):
+            for key, item in value.items():
+                _refuse_dotted_name(key, item, get_args(wanted)[1], path)
             return {key: _convert(item, get_args(wanted)[1], f"{path}{key}.") for key, item in value.items()}
     for option in get_args(wanted):  # Table | None
         if isinstance(value, dict) and isinstance(option, type) and issubclass(option, msgspec.Struct):
@@ -48,6 +51,28 @@ def _convert(value: Any, wanted: Any, path: str) -> Any:
         return msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
         raise ValueError(f"{path.rstrip('.')}: {error}") from None
+
+
+def _refuse_dotted_name(name: str, value: Any, table: Any, path: str) -> None:
+    """Raises ValueError for a table within a table of this kind, which has no place for it: TOML takes the name in
+    [client.web1.example.net] for a path."""
+    fields = get_type_hints(table) if isinstance(table, type) and issubclass(table, msgspec.Struct) else {}
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if isinstance(item, dict) and not _may_be_table(fields.get(key)):
+            dotted = ".".join((name, key, *_only_keys(item)))
+            raise ValueError(f'{path}{dotted}: a name with dots in it stands in quotes: [{path}"{dotted}"]')
+
+
+def _only_keys(table: dict[str, Any]) -> Iterator[str]:
+    """The names of tables that lie in each other, with nothing beside them."""
+    while len(table) == 1 and isinstance(inner := next(iter(table.values())), dict):
+        yield next(iter(table))
+        table = inner
+
+
+def _may_be_table(wanted: Any) -> bool:
+    options = (wanted, *get_args(wanted))
+    return any(isinstance(option, type) and issubclass(option, msgspec.Struct) for option in options)
 
 
 def _convert_struct(value: dict[str, Any], wanted: type[msgspec.Struct], path: str) -> msgspec.Struct:

@@ -14,7 +14,7 @@ import msgspec
 from protocol import pem
 from protocol.durations import parse_duration
 from protocol.errors import ErrorCode, Refused
-from protocol.fields import CSR_BYTES_MAX, TEXT_MAX, ClientId, ProfileName, Serial
+from protocol.fields import CLIENT_ID_IN_WORDS, CSR_BYTES_MAX, TEXT_MAX, ClientId, ProfileName, Serial
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def parse_client(text: str) -> str:
     try:
         return msgspec.convert(text, ClientId)
     except msgspec.ValidationError:
-        raise ValueError(f"{text!r} is no client id: 1 to 128 letters and digits") from None
+        raise ValueError(f"{text!r} is no client id: {CLIENT_ID_IN_WORDS}") from None
 
 
 def parse_profile(text: str) -> str:

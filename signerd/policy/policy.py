@@ -17,6 +17,7 @@ from cryptography import x509
 
 from protocol.durations import parse_duration
 from protocol.errors import ConfigurationError
+from protocol.fields import CLIENT_ID, CLIENT_ID_IN_WORDS
 from protocol.settings import read_toml
 from signerd.files import refuse_unless_guarded
 from signerd.policy.blocked import BlockedKeys, read_blocked_keys
@@ -267,8 +268,8 @@ def _check_patterns(patterns: Mapping[str, Sequence[str]], allowing: Sequence[Se
 
 
 def _compile_client(name: str, table: ClientTable, profiles: Mapping[str, Profile]) -> Client:
-    if not re.fullmatch("[A-Za-z0-9]{1,128}", name):
-        raise ValueError("a client id is 1 to 128 of A-Z, a-z and 0-9")
+    if not re.fullmatch(CLIENT_ID, name):
+        raise ValueError(f"a client id is {CLIENT_ID_IN_WORDS}")
     return Client(
         () if table.profiles is None else _at("profiles", _profile_names, table.profiles, profiles),
         _client_names({kind: getattr(table, kind) for kind in _KINDS}),

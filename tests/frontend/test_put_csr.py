@@ -84,6 +84,12 @@ def test_curl_gets_a_certificate_both_ways_of_sending_a_file(frontend: Frontend,
         assert b"BEGIN CERTIFICATE" in done.stdout
 
 
+@pytest.mark.parametrize("client", ["w", "4711", "web1.example.net", "web-1", "web_1.x", "a..b", "a" * 128])
+def test_a_client_id_may_be_a_host_name(frontend: Frontend, signer: SignerStub, client: str) -> None:
+    assert frontend.put_csr(PEM, client).status == 200
+    assert only_request(signer).client == client
+
+
 # --- the body -----------------------------------------------------------------------------------
 
 

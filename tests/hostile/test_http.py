@@ -49,16 +49,24 @@ HOSTILE_CLIENTS = [
     b"web1\x85",
     b"web1;x",
     b"web1#x",
-    b"web_1",
-    b"web-1",
+    b"_web1",
+    b"-web1",
+    b".web1",
+    b"web1_",
+    b"web1-",
     b"web1.",
+    b".",
+    b"..",
+    b"web1/../web2",
+    b"web1%2eexample.net",
+    b"web1%2Dx",
     b"a" * 129,
     b"",
 ]
 
 
 @pytest.mark.parametrize("client", HOSTILE_CLIENTS)
-def test_a_client_id_is_letters_and_digits_on_the_raw_path(
+def test_a_client_id_is_letters_digits_and_three_signs_inside_on_the_raw_path(
     frontend: Frontend, signer: SignerStub, client: bytes
 ) -> None:
     answer = frontend.exchange(put_to(b"/api/csr/" + client))
