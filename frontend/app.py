@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import bottle
 
-from frontend import revocation, views
+from frontend import http_request, revocation, views
 from frontend.answers import Answer
 from frontend.http_request import Environ
 from frontend.problems import HttpRefused
@@ -21,6 +21,7 @@ class Route(NamedTuple):
     method: str
     path: str
     view: Callable[..., Answer]
+    media_types: tuple[str, ...] | None = None  # of the body; "": none named. None: there is no body, or it is not read
 
     @property
     def name(self) -> str:
@@ -29,12 +30,12 @@ class Route(NamedTuple):
 
 
 ROUTES = (
-    Route("PUT", f"/api/csr/<client:re:{CLIENT_ID}>", views.put_csr),
-    Route("POST", "/api/revoke", revocation.post_revoke),
+    Route("PUT", f"/api/csr/<client:re:{CLIENT_ID}>", views.put_csr, http_request.CSR_TYPES),
+    Route("POST", "/api/revoke", revocation.post_revoke, revocation.WISH_TYPES),
     Route("GET", "/crl/<shard:re:(?:0|[1-9][0-9]{0,4})>.crl", revocation.get_crl),
     Route("GET", "/crl/all.pem", revocation.get_all_crls),
     Route("GET", "/crl/chain.pem", revocation.get_chain_crls),
-    Route("POST", "/ocsp", revocation.post_ocsp),
+    Route("POST", "/ocsp", revocation.post_ocsp, (revocation.OCSP_REQUEST,)),
     Route("GET", "/ocsp/<request:re:[A-Za-z0-9+/=%]+>", revocation.get_ocsp),
     Route("GET", "/ca.pem", views.get_ca_pem),
     Route("GET", "/ca.der", views.get_ca_der),
@@ -65,8 +66,16 @@ class App:
         except bottle.HTTPError as error:
             raise _refused(error) from None
 
+    def check_type(self, route: Route, environ: Environ) -> None:
+        """Raises ``HttpRefused`` (415) for a body of a type that the route doesn't take."""
+        if route.media_types is not None and http_request.media_type(environ) not in route.media_types:
+            known = ", ".join(filter(None, route.media_types))
+            detail = f"the body's type is none of {known}"
+            raise HttpRefused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, ("Accept", known))
+
     def call(self, route: Route, environ: Environ, arguments: dict[str, str]) -> Answer:
         """What the view answers. Raises ``Refused``, and whatever else a view raises."""
+        self.check_type(route, environ)
         return route.view(self._services, environ, **arguments)
 
 

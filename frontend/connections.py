@@ -5,13 +5,14 @@ import queue
 import socket
 import threading
 import time
+from typing import Any
 
-from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
 from frontend.edge import Edge
+from frontend.request_parser import RequestParser
+from protocol.errors import Refused
 
 _logger = logging.getLogger(__name__)
 
@@ -19,25 +20,14 @@ REQUEST_SECONDS = 20  # for a request to arrive whole: header and 64 KiB of body
 LINGER_SECONDS = 3  # after a refusal, for the client to stop sending and read it
 
 
-class RequestParser(HTTPRequestParser):  # type: ignore[misc] # waitress publishes no types, here and below
-    """One request as it arrives. Remembers since when, and refuses what two readers may read differently:
-    Transfer-Encoding beside Content-Length or in HTTP/1.0 (RFC 9112, 6.1), folded lines (RFC 9112, 5.2)."""
+class _RefusedByHead:
+    """In place of waitress's errors: a request that is answered though its body did not come."""
 
-    def __init__(self, adjustments: Adjustments) -> None:
-        super().__init__(adjustments)
-        self.began = time.monotonic()
-
-    def parse_header(self, header_plus: bytes) -> None:
-        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
-            raise ParsingError("a folded header line")
-        super().parse_header(header_plus)
-        if self.chunked and "CONTENT_LENGTH" in self.headers:
-            raise ParsingError("both Transfer-Encoding and Content-Length")
-        if "TRANSFER_ENCODING" in self.headers:  # still there: waitress reads it in HTTP/1.1 only
-            raise ParsingError("Transfer-Encoding in HTTP/1.0")
+    def __init__(self, refused: Refused) -> None:
+        self.refused = refused
 
 
-class _Task(WSGITask):  # type: ignore[misc]
+class _Task(WSGITask):  # type: ignore[misc] # waitress publishes no types, here and below
     def start(self) -> None:
         super().start()
         self.channel.has_asked = True
@@ -46,11 +36,13 @@ class _Task(WSGITask):  # type: ignore[misc]
 
 
 class _ErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers what was refused before it reached the app: malformed, or too large."""
+    """Answers what was refused before it reached the app: malformed, too large, or of no use whatever its body is."""
 
     def execute(self) -> None:
         edge: Edge = self.channel.server.application
-        answer = edge.refuse_unread(self.request.error.code, self.channel.peer)
+        error = self.request.error
+        reason = error.refused if isinstance(error, _RefusedByHead) else error.code
+        answer = edge.refuse_unread(reason, self.channel.peer)
         self.status = answer.status_line
         self.response_headers.extend(answer.headers)
         self.content_length = len(answer.body)
@@ -66,6 +58,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
     error_task_class = _ErrorTask
 
+    request: Any  # the RequestParser of the one that is arriving, or None
     has_asked = False  # whether a whole request ever came
     lingers = False  # whether input is unread: closing would reset the connection, and lose the answer
     lingers_until: float | None = None
@@ -86,6 +79,29 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def received(self, data: bytes) -> bool:
         return self.lingers_until is None and super().received(data)
+
+    def send_continue(self) -> None:
+        """Called by waitress when a client waits with its body (RFC 9110, 10.1.1). What is refused anyway gets its
+        final status at once."""
+        request = self.request
+        request.expect_continue = False
+        if request.error is None:
+            edge: Edge = self.server.application
+            content_type = request.headers.get("CONTENT_TYPE", "")
+            if (refused := edge.refusal_of_head(request.command, request.request_uri, content_type)) is None:
+                super().send_continue()
+                return
+            request.error = _RefusedByHead(refused)
+        request.completed = True
+
+    def service(self) -> None:
+        """Called in a thread to serve a request. Behind it in a pipeline one may have waited for its 100 Continue."""
+        super().service()
+        with self.requests_lock:
+            if (request := self.request) is not None and request.completed and not self.requests:
+                self.request = None
+                self.requests.append(request)
+                self.server.add_task(self)
 
     def handle_close(self) -> None:
         if self.lingers and self.lingers_until is None and self.connected:

@@ -72,17 +72,24 @@ class Edge:
         _logger.error("unexpected failure", exc_info=error)
         return Refused(ErrorCode.INTERNAL, "something failed on the server; its log says what")
 
-    def refuse_unread(self, status: int, address: str) -> Answer:
-        """The answer to what could not be read as HTTP, or is too large to be read: logged and counted."""
-        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            refused = http_request.too_large()
-        else:
-            refused = HttpRefused(
-                HTTPStatus(status), "the request is not well-formed HTTP, or its headers are too large"
-            )
-        self._board.count(self._worker, OTHER_ROUTE, status, 0.0)
-        _access.info(f"- - {status} 0.0 ms {address} {refused.code}")
-        return problem(refused)
+    def refusal_of_head(self, method: str, target: str, content_type: str) -> Refused | None:
+        """Why this request is refused, whatever its body is; or None."""
+        environ = {"REQUEST_METHOD": method, "REQUEST_URI": target, "CONTENT_TYPE": content_type}
+        try:
+            environ["PATH_INFO"] = http_request.raw_path(environ)
+            route, _ = self._app.find(environ)
+            self._app.check_type(route, environ)
+        except Refused as refused:
+            return refused
+        return None
+
+    def refuse_unread(self, reason: int | Refused, address: str) -> Answer:
+        """The answer to what is not read to its end: logged and counted. ``reason``: waitress's status for what could
+        not be read as HTTP, or is too large to be read; or what ``refusal_of_head`` said."""
+        answer = problem(refused := reason if isinstance(reason, Refused) else _unreadable(reason))
+        self._board.count(self._worker, OTHER_ROUTE, answer.status, 0.0)
+        _access.info(f"- - {answer.status} 0.0 ms {address} {refused.code}")
+        return answer
 
     def _client_address(self, environ: dict[str, Any]) -> str:
         """The peer; where that is the trusted proxy, whom it forwards for. Only the right-most value of
@@ -93,6 +100,17 @@ class Edge:
             if _ADDRESS.fullmatch(forwarded):
                 return forwarded  # type: ignore[no-any-return]
         return "unix" if peer == UNIX_PEER else peer
+
+
+def _unreadable(status: int) -> Refused:
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return http_request.too_large()
+    if status == HTTPStatus.HTTP_VERSION_NOT_SUPPORTED:
+        return HttpRefused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 and HTTP/1.0 are spoken here")
+    return HttpRefused(
+        HTTPStatus(status),
+        "the request is not well-formed HTTP (RFC 9112: one Host, for example), or its head is too large",
+    )
 
 
 def _loggable(target: str) -> str:

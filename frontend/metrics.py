@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("ready", "locked", "frozen", "unavailable")
 OTHER_ROUTE = "other"  # what matched no route, or could not be read as HTTP
-_STATUSES = (200, 304, 400, 403, 404, 405, 409, 413, 415, 429, 431, 500, 501, 503)
+_STATUSES = (200, 304, 400, 403, 404, 405, 409, 413, 415, 429, 431, 500, 501, 503, 505)
 _OTHER_STATUS = "other"
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 _DOUBLE = 8

@@ -27,6 +27,7 @@ from protocol.times import rfc3339
 CRL = "application/pkix-crl"  # RFC 2585, 4.2
 OCSP_REQUEST = "application/ocsp-request"  # RFC 6960, appendix A.1
 OCSP_RESPONSE = "application/ocsp-response"
+WISH_TYPES = (JSON, "application/x-www-form-urlencoded", "text/plain", "")  # what is curl's own among them
 SHARD_MAX = 65535  # as messages.CrlRequest has it
 _CACHED_SECONDS_MAX = 60
 _SERIAL = re.compile("(?!00)([0-9a-f]{2}){1,20}")
@@ -70,7 +71,7 @@ def _crls_pem(services: Services, environ: Environ, replies: Sequence[CrlReply])
 
 
 def post_ocsp(services: Services, environ: Environ) -> Answer:
-    body = http_request.read_body(environ, (OCSP_REQUEST,))
+    body = http_request.read_body(environ)
     # RFC 9110, 9.3.3: an answer to POST is cached only if it says so; RFC 5019 uses GET where caching is wanted.
     return answer(OCSP_RESPONSE, _ask_ocsp(services, body).response)
 
@@ -119,7 +120,7 @@ class _Revocation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def post_revoke(services: Services, environ: Environ) -> Answer:
-    body = http_request.read_body(environ, (JSON, "application/x-www-form-urlencoded", "text/plain", ""))
+    body = http_request.read_body(environ)
     try:
         wish = msgspec.json.decode(body, type=_Revocation)
     except (msgspec.DecodeError, UnicodeError) as error:

@@ -40,7 +40,7 @@ def test_requests_are_counted_by_route_and_status(frontend: Frontend) -> None:
     frontend.put_csr(b"nonsense")
     frontend.put_csr(b"nonsense")
     frontend.request("GET", "/nowhere/at/all")
-    frontend.exchange(b"GET /ping HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n")
+    frontend.exchange(b"GET /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
     after = scrape(frontend)
     grown = {key: after[key] - before.get(key, 0) for key in after if key.startswith("signerd_frontend_requests_total")}
     assert {key: value for key, value in grown.items() if value} == {

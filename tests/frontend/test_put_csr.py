@@ -256,7 +256,7 @@ def test_a_malformed_header_is_refused_by_its_name(
 
 def test_a_header_that_is_sent_twice_is_refused(frontend: Frontend) -> None:
     for name, value in (("X-CSR-MAC", f"17:{'00' * 32}"), ("Idempotency-Key", "k"), ("X-CSR-Renew", "0a:17:c2ln")):
-        head = f"PUT /api/csr/a HTTP/1.1\r\nConnection: close\r\nContent-Length: {len(PEM)}\r\n"
+        head = f"PUT /api/csr/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(PEM)}\r\n"
         answer = frontend.exchange((head + f"{name}: {value}\r\n" * 2 + "\r\n").encode() + PEM)
         assert answer.startswith(b"HTTP/1.1 400 "), answer
 

@@ -210,7 +210,7 @@ def test_idle_and_half_open_connections_hold_up_the_end_for_a_few_seconds_only(s
     frontend = start_frontend()
     with frontend.session() as idle, frontend.connect() as half, frontend.connect():
         ask(idle, "GET", "/ping")
-        half.sendall(b"PUT /api/csr/web1 HTTP/1.1\r\nContent-Length: 100\r\n\r\nMII")
+        half.sendall(b"PUT /api/csr/web1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nMII")
         frontend.send_signal(signal.SIGTERM)
         assert frontend.wait(seconds=DRAIN_IDLE_SECONDS + DRAIN_PARTIAL_SECONDS + DEADLINE) == 0
 

@@ -1,6 +1,7 @@
 """Clients that mean harm, or are broken, over real connections: what they cost is bounded, and others don't notice."""
 
 import random
+import re
 import socket
 
 import pytest
@@ -115,14 +116,20 @@ def test_a_chunked_body_is_taken(frontend: Frontend) -> None:
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n-4\r\nabcd\r\n0\r\n\r\n",
         HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + CHUNKED,
         HEAD + b"Transfer-Encoding: identity\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked, chunked\r\n\r\n" + CHUNKED,
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKED,
+        HEAD + b"Transfer-Encoding: chunked,\r\n\r\n" + CHUNKED,
+        HEAD + b"Transfer-Encoding: \r\n\r\n" + CHUNKED,
+        HEAD + b"Transfer-Encoding: chunked;a=b\r\n\r\n" + CHUNKED,
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n" + CHUNKED,
         HEAD + b"X\nContent-Length: 4\r\n\r\nabcd",
         HEAD + b" folded: x\r\n\r\n",
         HEAD + b"X: y\r\n\tContent-Length: 4\r\n\r\nabcd",
         HEAD + b"Name with blank: x\r\n\r\n",
         HEAD + b"Content-Length : 4\r\n\r\nabcd",
-        b"PUT  /api/csr/web1 HTTP/1.1\r\n\r\n",
-        b"PUT /api/csr/web1 HTTP/9\r\n\r\n",
-        b"put /api/csr/web1 HTTP/1.1\r\n\r\n",
+        b"PUT  /api/csr/web1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PUT /api/csr/web1 HTTP/9\r\nHost: x\r\n\r\n",
+        b"put /api/csr/web1 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
@@ -132,10 +139,95 @@ def test_framing_that_two_readers_may_read_differently_is_refused_and_the_connec
 ) -> None:
     smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = frontend.exchange(request_ + smuggled)
-    assert status_of(answer) in {400, 404, 501}
+    assert status_of(answer) in {400, 404, 501, 505}
     assert b"200 OK" not in answer.split(b"\r\n\r\n")[0]
     assert b"application/problem+json" in answer
     assert not signer.issue_requests()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /ping HTTP/1.1\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a\r\nhost: a\r\n",
+        b"GET /ping HTTP/1.0\r\nHost: a\r\nHost: a\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a, b\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a b\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a/b\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a@b\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a:b\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: [x]\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: \xc3\xbc\r\n",
+        b"GET /ping HTTP/1.1\r\nX-Host: a\r\n",
+        b"GET /ping\r\nHost: a\r\n",
+    ],
+)
+def test_a_request_has_exactly_one_host_and_a_version(frontend: Frontend, head: bytes) -> None:
+    answer = frontend.exchange(head + b"Connection: close\r\n\r\n")
+    assert status_of(answer) == 400
+    assert b"one Host" in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /ping HTTP/1.0\r\n",
+        b"GET /ping HTTP/1.1\r\nhOST:a.example.net:8080 \r\n",
+        b"GET /ping HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n",
+        b"GET /ping HTTP/1.1\r\nHost:\r\n",  # RFC 9112, 3.2: where there is no authority
+    ],
+)
+def test_a_valid_host_is_taken_and_http_1_0_needs_none(frontend: Frontend, head: bytes) -> None:
+    assert status_of(frontend.exchange(head + b"Connection: close\r\n\r\n")) == 200
+
+
+@pytest.mark.parametrize("version", [b"0.9", b"1.2", b"2.0", b"3.0"])
+def test_another_version_of_http_is_refused_as_such(frontend: Frontend, signer: SignerStub, version: bytes) -> None:
+    answer = frontend.exchange(put_to(b"/api/csr/web1").replace(b"HTTP/1.1", b"HTTP/" + version))
+    assert status_of(answer) == 505
+    assert b"application/problem+json" in answer
+    assert not signer.issue_requests()
+
+
+EXPECT = b"Expect: 100-continue\r\n"
+PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", PING])
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (HEAD + b"Content-Length: %d\r\n" % (CSR_BYTES_MAX + 1), 413),
+        (HEAD + b"Content-Length: 9\r\nContent-Type: image/png\r\n", 415),
+        (HEAD.replace(b"PUT", b"POST") + b"Content-Length: 9\r\n", 405),
+        (HEAD.replace(b"/web1", b"/web%31") + b"Content-Length: 9\r\n", 404),
+        (HEAD.replace(b"Host: x\r\n", b"") + b"Content-Length: 9\r\n", 400),
+        (HEAD + b"Host: y\r\nContent-Length: 9\r\n", 400),
+        (HEAD.replace(b"1.1", b"1.2") + b"Content-Length: 9\r\n", 505),
+        (HEAD + b"Transfer-Encoding: chunked, chunked\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 9\r\n", 400),
+        (HEAD.replace(b"PUT", b"POST") + b"Transfer-Encoding: chunked\r\n", 405),
+    ],
+)
+def test_who_waits_to_send_what_is_refused_anyway_is_told_so_at_once(
+    frontend: Frontend, head: bytes, status: int, before: bytes
+) -> None:
+    answer = frontend.exchange(before + head + EXPECT + b"\r\n")
+    statuses = [int(found) for found in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answer)]
+    assert statuses == ([200] if before else []) + [status]
+    assert b'"status":%d' % status in answer
+
+
+@pytest.mark.parametrize("before", [b"", PING])
+def test_who_waits_to_send_what_may_be_taken_is_told_to_go_on(frontend: Frontend, before: bytes) -> None:
+    with frontend.connect() as connection:
+        connection.sendall(before + HEAD + EXPECT + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(PEM))
+        received = b""
+        while b"100 Continue\r\n\r\n" not in received:
+            received += connection.recv(65536)
+        connection.sendall(PEM)
+        assert status_of(read_all(connection)) == 200
 
 
 def test_garbage_is_answered_or_dropped_and_leaves_no_traceback(frontend: Frontend) -> None:
@@ -214,7 +306,7 @@ def test_no_control_character_of_a_client_reaches_the_log(frontend: Frontend) ->
     evil = b"\x1b[31m\x00\x07\x08\x7f\x85\x9b\xe2\x80\xae\xff"
     forged = b"%0d%0a2024-01-01%2000:00:00%20INFO%20forged"
     header = b"Idempotency-Key: \x85\x9b\xe2\x80\xae\xff\r\n"  # what passes for a header's value
-    close = b"Connection: close\r\n\r\n"
+    close = b"Host: x\r\nConnection: close\r\n\r\n"
     for request in (
         b"GET /evil1" + evil + b" HTTP/1.1\r\n" + close,
         b"GET /evil2?" + evil + b" HTTP/1.1\r\n" + close,
@@ -237,7 +329,9 @@ def test_no_control_character_of_a_client_reaches_the_log(frontend: Frontend) ->
 def logged_address(frontend: Frontend, mark: str, *forwarded: str) -> str:
     """Whom the log names for a request with these values of X-Forwarded-For."""
     headers = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
-    frontend.exchange(f"GET /{mark} HTTP/1.1\r\n{headers}Forwarded: for=9.9.9.9\r\nConnection: close\r\n\r\n".encode())
+    frontend.exchange(
+        f"GET /{mark} HTTP/1.1\r\nHost: x\r\n{headers}Forwarded: for=9.9.9.9\r\nConnection: close\r\n\r\n".encode()
+    )
     frontend.wait_for_log(f"GET /{mark} 404 ")
     [line] = [line for line in frontend.log.splitlines() if f"GET /{mark} " in line]
     return line.partition(" ms ")[2].removesuffix(" not_found")

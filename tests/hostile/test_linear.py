@@ -21,10 +21,10 @@ from waitress.adjustments import Adjustments
 
 from frontend import http_request, revocation
 from frontend.app import ROUTES, App
-from frontend.connections import RequestParser
 from frontend.edge import Edge
 from frontend.http_server import LIMITS
 from frontend.metrics import Board
+from frontend.request_parser import RequestParser
 from frontend.views import Services
 from protocol import pem, wire
 from protocol.errors import Refused
@@ -305,6 +305,7 @@ def _receive(data: bytes, piece: int = 16 * 1024) -> None:
         *map(
             _heads, (b"a:b\r\n", b"A: b\r\n", b"Host: a\r\n", b"Transfer-Encoding: chunked\r\n", b"\r", b":", b" \r\n")
         ),
+        *map(_heads, (b"Host: a", b"Host: [", b"Host: :")),
         *map(_heads, (b"Accept: a, ", b"Expect: 100-continue\r\n", b"a", b"\t", b"a: \xff\r\n")),
         filled(b"/", b"GET ", b" HTTP/1.1\r\nHost: a\r\n\r\n"),
         filled(b"a://", b"GET ", b" HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -317,6 +318,7 @@ def _receive(data: bytes, piece: int = 16 * 1024) -> None:
 )
 def test_heads_of_requests(make: Make) -> None:
     assert_linear(_receive, make, HEADERS)
+    assert_linear(lambda data: _receive(data, piece=64), make, HEADERS)
 
 
 @pytest.mark.parametrize("unit", [b"1\r\na\r\n", b"0001\r\na\r\n", b"1;", b"1" * 64, b"0\r\n"])
