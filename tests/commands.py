@@ -77,7 +77,7 @@ class Operator:
         assert done.stdout == ""
         return done.stderr
 
-    def sits_at(self, *arguments: str | Path, name: str = "ca_admin") -> Terminal:
-        """Runs ca_admin on a terminal."""
-        everything = environment({**self.environ, "TERM": "xterm"})
+    def sits_at(self, *arguments: str | Path, name: str = "ca_admin", term: str = "xterm") -> Terminal:
+        """Runs ca_admin on a terminal of this type, of 80 columns."""
+        everything = environment({**self.environ, "TERM": term})
         return Terminal(command_line(name, *arguments), cwd=self.directory, environment=everything)

@@ -1,6 +1,7 @@
 """What all commands share: how they end, and the option --version."""
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -29,27 +30,38 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoRet
     try:
         status = command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
     except ConfigurationError as error:
-        _end(str(error), EXIT_CONFIGURATION)
+        _end("bad_configuration", str(error), EXIT_CONFIGURATION)
     except Refused as error:
-        _end(f"{error.code}: {error.detail}", EXIT_FAILED)
+        _end(error.code, error.detail, EXIT_FAILED, f"{error.code}: {error.detail}")
     except click.UsageError as error:
-        error.show()
-        sys.exit(error.exit_code)
+        if not _for_a_program():
+            error.show()
+            sys.exit(error.exit_code)
+        _end("usage", error.format_message(), error.exit_code)
     except click.ClickException as error:
-        _end(error.format_message(), EXIT_FAILED)
+        _end("failed", error.format_message(), EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
-        _end("given up", EXIT_FAILED)
+        _end("failed", "given up", EXIT_FAILED)
     except BrokenPipeError:
         # Whoever read our output went away (… | head); the interpreter must not stumble over it at its end.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
     except OSError as error:
-        _end(f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_FAILED)
+        _end("failed", f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_FAILED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _end(message: str, status: int) -> NoReturn:
-    program = Path(sys.argv[0]).name.replace("__main__.py", "ca_signerd")  # python -m signerd
-    click.echo(f"{program}: {message}", err=True)
+def _end(code: str, detail: str, status: int, line: str | None = None) -> NoReturn:
+    """Says why on stderr: people get a ``line`` (None: the ``detail``), programs an object with both."""
+    if _for_a_program():
+        click.echo(json.dumps({"error": code, "detail": detail}, ensure_ascii=False).encode(), err=True)
+    else:
+        program = Path(sys.argv[0]).name.replace("__main__.py", "ca_signerd")  # python -m signerd
+        click.echo(f"{program}: {line or detail}", err=True)
     sys.exit(status)
+
+
+def _for_a_program() -> bool:
+    """Whether --json was said: here, for what is wrong with the arguments is wrong before they are understood."""
+    return "--json" in sys.argv[1:]

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -93,9 +93,23 @@ def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
     return convert
 
 
+class Choice(click.Choice):  # type: ignore[type-arg] # click has it generic from 8.2 on
+    """One of these words, in any case, with or without the hyphens and underscores that others write them with."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        plain = {_plain(str(choice)): str(choice) for choice in self.choices}
+        if (choice := plain.get(_plain(value))) is None:
+            self.fail(f"{value!r} is none of {', '.join(plain.values())}", param, ctx)
+        return choice
+
+
+def _plain(word: str) -> str:
+    return re.sub("[-_ ]", "", word).casefold()
+
+
 SERIAL = typed(parse_serial)
 TIME = typed(lambda text: parse_time(text, int(time.time())))
-DURATION = typed(lambda text: parse_duration(text, "d"))
+DURATION = typed(parse_duration)
 CLIENT = typed(parse_client)
 PROFILE = typed(parse_profile)
 TEXT = typed(parse_text)

@@ -18,7 +18,7 @@ from signerd.commands.admin.session import Session, subcommand
 from signerd.commands.doctor_passphrase import Source, source_by_hand, units_source
 from signerd.commands.finding import Finding, Level
 from signerd.commands.installation import Installation
-from signerd.commands.output import print_json, printable
+from signerd.commands.output import print_json, print_line, printable
 from signerd.commands.reading import read_as, read_as_signer
 from signerd.files import Owner
 from signerd.passphrase import take_from_environment
@@ -163,6 +163,6 @@ def _check_signer(session: Session) -> Iterator[Finding]:
 
 def _print(finding: Finding) -> None:
     level = click.style(f"{finding.level.value:<{_INDENT}}", fg=_COLOURS[finding.level])
-    click.echo(f"{level}{finding.check}: {printable(finding.detail)}")
+    print_line(f"{level}{finding.check}: {printable(finding.detail)}")
     if finding.advice:
         click.echo(" " * _INDENT + f"-> {printable(finding.advice)}")

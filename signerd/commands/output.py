@@ -4,6 +4,7 @@ People at a terminal get tables by rich, in colour; a pipe gets plain aligned co
 rich is imported only where it draws: programs need not wait for it.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -41,6 +42,12 @@ def certificate_pem(summary: CertificateSummary) -> str | None:
 def print_json(value: Any) -> None:
     """Prints ``value`` as one JSON document."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))  # bytes: JSON is UTF-8 in any locale
+
+
+def print_line(text: str) -> None:
+    """Prints a line that click.style coloured, without the colours where rich would show none either."""
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") in {"dumb", "unknown"}
+    click.echo(text, color=False if plain else None)
 
 
 def counted(number: int, what: str) -> str:

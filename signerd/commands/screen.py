@@ -21,7 +21,7 @@ _WIDTH_MAX = 10_000
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, err: bool) -> None:
     """Prints a table. What does not fit into a column is folded, never cut; where the terminal is too narrow
-    for that, its lines are as long as they have to be."""
+    for that, each row takes several lines."""
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for heading in headings:
         if heading in _FOLDED:
@@ -32,8 +32,25 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, err: b
         table.add_row(*map(_value, headings, row))
     console = Console(stderr=err, highlight=False)
     needed = console.measure(table, options=console.options.update(max_width=_WIDTH_MAX)).minimum
-    console.width = max(console.width, needed)
-    console.print(table)
+    if needed <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        for line in _stacked(headings, row, console.width):
+            console.print(line, soft_wrap=True)
+
+
+def _stacked(headings: Sequence[str], row: Sequence[str], width: int) -> list[Text]:
+    """A row as lines: the first value, then, indented, the others by name, as many on a line as fit. What is longer
+    than a line is left for the terminal to wrap, so that it can be copied as one piece."""
+    lines = [_value(headings[0], row[0])]
+    for heading, value in zip(headings[1:], row[1:], strict=True):
+        fact = Text.assemble((heading, "dim"), " ", _value(heading, value))
+        if len(lines) > 1 and len(lines[-1]) + 2 + len(fact) <= width:
+            lines[-1].append("  ").append_text(fact)
+        else:
+            lines.append(Text("  ").append_text(fact))
+    return lines
 
 
 def show_facts(facts: Sequence[tuple[str, str]]) -> None:

@@ -186,7 +186,7 @@ def _compile_profile(name: str, table: ProfileTable) -> Profile:
 
 
 def _lifetime(text: str, longest: int, shortest: int = LIFETIME_MIN) -> int:
-    seconds = parse_duration(text, "d")
+    seconds = parse_duration(text)
     if not shortest <= seconds <= longest:
         raise ValueError(f"{text} is not between {shortest} s and {longest // 86_400} d ({longest} s)")
     return seconds

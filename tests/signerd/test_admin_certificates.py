@@ -280,14 +280,38 @@ def test_a_table_shows_a_hundred_rows_unless_it_is_told_otherwise(signer: Signer
     assert len(operator.gets("list", "--client", "list5")) == 102
 
 
-def test_a_table_on_a_narrow_terminal_keeps_serial_numbers_in_one_piece(signer: Signer, operator: Operator) -> None:
-    serial = issue(signer, "list6")
-    with operator.sits_at("list", "--client", "list6") as terminal:
+@pytest.mark.parametrize("term", ["xterm", "dumb", "vt100"])
+def test_a_table_fits_a_terminal_of_80_columns_and_loses_nothing(signer: Signer, operator: Operator, term: str) -> None:
+    serials = [issue(signer, f"list6{term}"), issue(signer, f"list6{term}", "w" * 40 + ".example.net")]
+    with operator.sits_at("list", "--client", f"list6{term}", term=term) as terminal:
         shown = terminal.rest()
         assert terminal.status() == 0
-    assert serial in shown
-    assert "dns:list6.example.net" in shown
-    assert "\x1b[32mvalid" in shown
+    plain = re.sub("\x1b\\[[0-9;]*m", "", shown)
+    assert max(map(len, plain.splitlines())) <= 80
+    for fact in (
+        *serials,
+        "valid",
+        f"list6{term}",
+        "server",
+        f"dns:list6{term}.example.net",
+        f"dns:{'w' * 40}.example.net",
+    ):
+        assert re.search(rf"(^|\s){re.escape(fact)}(\s|$)", plain), (fact, plain)
+    for row in operator.gets("list", "--client", f"list6{term}"):
+        assert row["not_after"] in plain
+
+
+def test_what_is_longer_than_a_line_is_shown_in_one_piece(signer: Signer, operator: Operator) -> None:
+    name = f"{'x' * 60}.{'y' * 60}.example.net"
+    issue(signer, "list7", name)
+    with operator.sits_at("list", "--client", "list7") as terminal:
+        assert f"dns:{name}" in terminal.rest()
+
+
+def test_states_are_coloured_on_a_terminal(signer: Signer, operator: Operator) -> None:
+    issue(signer, "list8")
+    with operator.sits_at("list", "--client", "list8") as terminal:
+        assert "\x1b[32mvalid" in terminal.rest()
 
 
 # --- show -------------------------------------------------------------------------------------------
@@ -354,7 +378,31 @@ def test_revoke_takes_serial_numbers_a_reason_and_an_invalidity_date(signer: Sig
 def test_revoke_tells_people_how_many(signer: Signer, operator: Operator) -> None:
     serial = issue(signer, "revoke2")
     assert operator.does("revoke", serial, "--yes") == "1 certificate revoked\n"
-    assert operator.does("revoke", serial, "--yes") == "0 certificates revoked, 1 unchanged\n"
+
+
+def test_to_revoke_nothing_is_no_success(signer: Signer, operator: Operator) -> None:
+    serial = issue(signer, "revoke2b")
+    operator.does("revoke", serial, "--yes")
+    said = operator.fails("revoke", serial, "--yes")
+    assert said == "ca_admin: nothing was revoked: 1 certificate stayed as before\n"
+    assert (
+        operator.fails("revoke", "--client", "nobody", "--yes")
+        == "ca_admin: nothing was revoked: no certificate fits\n"
+    )
+    done = operator.tries("--json", "revoke", serial, "--yes")
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (1, {"revoked": 0, "unchanged": 1}, "")
+
+
+@pytest.mark.parametrize("spelling", ["cessationofoperation", "cessation-of-operation", "CESSATION_OF_OPERATION"])
+def test_a_reason_may_be_written_as_other_programs_write_it(signer: Signer, operator: Operator, spelling: str) -> None:
+    serial = issue(signer, "revoke2c")
+    operator.does("revoke", serial, "--yes", "--reason", spelling)
+    assert operator.gets("show", serial)["reason"] == "cessationOfOperation"
+
+
+def test_a_reason_that_is_none_is_refused_with_the_choices(operator: Operator) -> None:
+    said = operator.fails("revoke", "2f", "--yes", "--reason", "lost", status=2)
+    assert "'lost' is none of unspecified, keyCompromise, cACompromise," in said
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_revoked(signer: Signer, operator: Operator) -> None:

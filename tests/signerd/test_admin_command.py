@@ -79,9 +79,11 @@ def test_version_is_that_of_the_distribution() -> None:
         (("show", "1" * 41), "is no serial number"),
         (("revoke",), "name serial numbers, or say --issued-since or --client"),
         (("revoke", "1234", "--client", "web1"), "but not both"),
-        (("revoke", "1234", "--reason", "boredom"), "'boredom' is not one of"),
+        (("revoke", "1234", "--reason", "boredom"), "'boredom' is none of unspecified, keyCompromise"),
         (("revoke", *map(str, range(1, 1002))), "more than 1000 serial numbers"),
         (("check",), "Missing argument 'CSR'"),
+        (("list", "--expiring-within", "30"), "'30' is no duration: write a whole number and one of s, m, h, d, w, y"),
+        (("issue", "x.csr", "--lifetime", "90"), "'90' is no duration"),
         (("check", "x.csr", "--lifetime", "0d"), "it must be longer than nothing"),
         (("issue", "x.csr", "--client", ""), "'' is no client id"),
         (("freeze", "--why", "x" * 1025), "longer than 1024 characters"),
@@ -101,6 +103,34 @@ def test_wrong_usage_ends_with_2_and_asks_no_signer(arguments: tuple[str, ...], 
 def test_json_may_stand_before_and_after_the_subcommand(operator: Operator) -> None:
     before, after = operator.does("--json", "status"), operator.does("status", "--json")
     assert json.loads(before).keys() == json.loads(after).keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "error", "detail"),
+    [
+        (("show", "0badcafe"), 1, "not_found", "0badcafe"),
+        (("list", "--state", "gone"), 2, "usage", "'gone' is not one of"),
+        (("nonsense",), 2, "usage", "No such command"),
+        (("revoke", "--client", "web1"), 1, "failed", "say --yes"),
+        (("check", "/nonexistent.csr"), 1, "failed", "/nonexistent.csr: No such file or directory"),
+        (("--socket", "/nonexistent/admin.sock", "status"), 1, "unavailable", "there is no socket at"),
+        (("doctor", "--config", "/nonexistent"), 1, None, ""),  # whose findings are its answer
+    ],
+)
+def test_with_json_an_error_is_json_too_on_stderr(
+    operator: Operator, arguments: tuple[str, ...], status: int, error: str | None, detail: str
+) -> None:
+    for order in (("--json", *arguments), (*arguments, "--json")):
+        done = operator.tries(*order)
+        assert done.returncode == status
+        if error is None:
+            assert json.loads(done.stdout)
+            continue
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+        said = json.loads(done.stderr)
+        assert (set(said), said["error"]) == ({"error", "detail"}, error)
+        assert detail in said["detail"]
 
 
 def test_the_socket_may_be_named_before_and_after_the_subcommand_and_by_the_environment(signer: Signer) -> None:
@@ -213,6 +243,14 @@ def test_a_terminal_gets_colours_and_a_pipe_gets_none(operator: Operator) -> Non
         assert terminal.status() == 0
     assert "\x1b[32mready\x1b[0m" in shown
     assert "\x1b" not in operator.does("status")
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_a_terminal_without_colours_gets_none_and_the_same_words(operator: Operator, command: str) -> None:
+    with operator.sits_at(command, term="dumb") as terminal:
+        shown = terminal.rest()
+    assert "\x1b" not in shown
+    assert ("state", "ready") in [tuple(line.split()[:2]) for line in shown.splitlines()] or command == "doctor"
 
 
 def test_what_somebody_wrote_does_not_steer_the_terminal(operator: Operator) -> None:

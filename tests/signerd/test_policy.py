@@ -86,6 +86,12 @@ def test_a_value_of_another_type_is_named_with_its_path(path: Path, text: str, k
 @pytest.mark.parametrize(
     ("text", "key", "what"),
     [
+        (
+            f"{PROFILE}lifetime = '90'",
+            "profile.server.lifetime",
+            "'90' is no duration: write a whole number and one of",
+        ),
+        ("[signer]\ncrl_lifetime = '7'", "signer.crl_lifetime", "'7' is no duration"),
         (f"{PROFILE}lifetime = '90x'", "profile.server.lifetime", "'90x' is no duration"),
         (f"{PROFILE}lifetime = '0d'", "profile.server.lifetime", "longer than nothing"),
         (f"{PROFILE}lifetime = '-1d'", "profile.server.lifetime", "no duration"),
@@ -286,7 +292,7 @@ total = '10/hour'
 """
 SAME = [
     BASE.replace("'1d'", "'24h'"),
-    BASE.replace("'1d'", "'1'"),
+    BASE.replace("'1d'", "'1440m'"),
     BASE + "# a comment",
     BASE.replace("lifetime =", "lifetime_max = '365d'\nlifetime ="),
     BASE.replace("['p256', 'p384']", "['p384', 'p256']"),

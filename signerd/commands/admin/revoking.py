@@ -8,9 +8,10 @@ from protocol.client import SignerClient
 from protocol.fields import PAGE_MAX
 from protocol.messages import CertificateSummary, ListRequest, RevokeReply, RevokeRequest, ShowRequest
 from protocol.times import rfc3339
+from signerd.commands import EXIT_FAILED
 from signerd.commands.admin.searching import pages
 from signerd.commands.admin.session import Session, confirm, subcommand
-from signerd.commands.arguments import CLIENT, SERIAL, TIME
+from signerd.commands.arguments import CLIENT, SERIAL, TIME, Choice
 from signerd.commands.output import Table, counted
 from signerd.commands.progress import Progress
 
@@ -35,10 +36,10 @@ _SHOWN = 20  # certificates are shown before the question, if they are no more
 @click.argument("serials", metavar="[SERIAL]...", type=SERIAL, nargs=-1)
 @click.option(
     "--reason",
-    type=click.Choice(REASONS, case_sensitive=False),
+    type=Choice(REASONS),
     default="unspecified",
     show_default=True,
-    help="Why, in RFC 5280's words; it stands in the CRL.",
+    help="Why, in RFC 5280's words; case and hyphens don't count. It stands in the CRL.",
 )
 @click.option(
     "--issued-since",
@@ -60,13 +61,13 @@ def revoke(  # noqa: PLR0913, PLR0917 - one per option
     client: str | None,
     invalidity_date: int | None,
     yes: bool,
-) -> None:
+) -> int:
     """Revoke certificates, by serial number, time or client.
 
     Either all of them are revoked or none, across a crash too. This can't be undone, so you are asked,
     unless you say --yes; where there is no terminal to ask on, --yes must be said. The reason
     certificateHold can be undone, by the reason removeFromCRL. Certificates that are revoked already or
-    have expired stay as they are.
+    have expired stay as they are; if that leaves none, the exit status is 1.
 
     \b
     Examples:
@@ -91,7 +92,10 @@ def revoke(  # noqa: PLR0913, PLR0917 - one per option
         )
         with Progress("revoking"):
             reply = signer.ask_revoke(request)
+    if not reply.revoked and not session.json:
+        raise click.ClickException(_sentence(reply, reason))
     session.report({"revoked": reply.revoked, "unchanged": reply.unchanged}, _sentence(reply, reason))
+    return 0 if reply.revoked else EXIT_FAILED
 
 
 def _check(request: RevokeRequest) -> None:
@@ -132,4 +136,9 @@ def _meant(signer: SignerClient, request: RevokeRequest) -> Iterator[Certificate
 def _sentence(reply: RevokeReply, reason: str) -> str:
     done = {HOLD: "put on hold", RELEASE: "released"}.get(reason, "revoked")
     unchanged = f", {reply.unchanged} unchanged" if reply.unchanged else ""
+    if not reply.revoked:
+        why = (
+            f"{counted(reply.unchanged, 'certificate')} stayed as before" if reply.unchanged else "no certificate fits"
+        )
+        return f"nothing was {done}: {why}"
     return f"{counted(reply.revoked, 'certificate')} {done}{unchanged}"
