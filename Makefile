@@ -11,7 +11,7 @@ FLOORS := .venv-floors
 # What a person adds: make run ARGS='--listen 127.0.0.1:9000', make test ARGS='tests/protocol -k frame'
 ARGS ?=
 
-.PHONY: help run test lint floors venv bench bench-report profile bench-ledger bench-revocation campaigns pins clean install uninstall deb system-test
+.PHONY: help run test lint floors interop venv bench bench-report profile bench-ledger bench-revocation campaigns pins clean install uninstall deb system-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ floors: ## the tests again, with the lowest versions that pyproject.toml allows
 	@tools/packages python run deb test
 	@tools/venv $(FLOORS) floors
 	tools/reachable $(FLOORS)/bin/python $(FLOORS)/bin/pytest $(ARGS)
+
+interop: ## what others say of what is signed: zlint, Go, Java, rustls, NSS, strongSwan, … (two minutes, and a download)
+	@tools/packages python run test interop
+	@tools/venv $(VENV) newest
+	$(BIN)/pytest tests/interop $(ARGS)
 
 venv: ## .venv with the project (editable) and its tools, newest versions
 	@tools/packages python

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 
+CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 CODE_SIGNING = "1.3.6.1.5.5.7.3.3"
 EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
 
 EXTENDED_KEY_USAGES = {  # RFC 5280, 4.2.1.12; RFC 4945, 5.1.3.12
     "serverAuth": "1.3.6.1.5.5.7.3.1",
-    "clientAuth": "1.3.6.1.5.5.7.3.2",
+    "clientAuth": CLIENT_AUTH,
     "codeSigning": CODE_SIGNING,
     "emailProtection": EMAIL_PROTECTION,
     "timeStamping": TIME_STAMPING,
@@ -17,7 +18,9 @@ EXTENDED_KEY_USAGES = {  # RFC 5280, 4.2.1.12; RFC 4945, 5.1.3.12
 # A leaf that may sign OCSP answers, or do anything, would be an authority of its own.
 FORBIDDEN_USAGES = {"1.3.6.1.5.5.7.3.9": "OCSPSigning", "2.5.29.37.0": "anyExtendedKeyUsage"}
 
-_SIGN_ONLY = frozenset({CODE_SIGNING, TIME_STAMPING})
+_SIGN_ONLY = frozenset(
+    {CLIENT_AUTH, CODE_SIGNING, TIME_STAMPING}
+)  # RFC 5280, 4.2.1.12, has no keyEncipherment for these
 
 
 def key_usages(key_type: str, extended_key_usage: Collection[str]) -> frozenset[str]:

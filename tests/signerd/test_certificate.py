@@ -208,11 +208,12 @@ def _general_name(name: Name) -> x509.GeneralName:
             return x509.UniformResourceIdentifier(name.value)
 
 
-def _key_usage(key: object, purposes: tuple[str, ...] = SERVER_AND_CLIENT) -> x509.KeyUsage:
+def _key_usage(key: object, purposes: tuple[str, ...]) -> x509.KeyUsage:
+    signs_only = {SERVER_AND_CLIENT[1], CODE_SIGNING, TIME_STAMPING} >= set(purposes)
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
-        key_encipherment=isinstance(key, rsa.RSAPublicKey) and not {CODE_SIGNING, TIME_STAMPING} >= set(purposes),
+        key_encipherment=isinstance(key, rsa.RSAPublicKey) and not signs_only,
         data_encipherment=False,
         key_agreement=isinstance(key, ec.EllipticCurvePublicKey) and EMAIL_PROTECTION in purposes,
         key_cert_sign=False,
