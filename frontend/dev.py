@@ -44,6 +44,9 @@ base_url = "http://{listen}"      # what certificates say: here are CRL, OCSP an
 [profile.server]
 lifetime = "90d"
 lifetime_max = "365d"
+
+[quota]
+bytes = "1GiB/day"                # that certificates may add to the ledger
 """
 
 _FRONTEND_TOML = """\

@@ -16,7 +16,8 @@ from signerd.csr import Csr, parse_csr
 from signerd.key import Intent
 from signerd.ledger import Kind
 from signerd.ledger.certificates import Record, State, by_seq
-from signerd.policy.decide import Decision, Grant, decide
+from signerd.ledger.weight import weight
+from signerd.policy.decide import Decision, decide
 from signerd.policy.policy import Client
 from signerd.proofs import OPERATORS_WORD, Claim, Evidence, proof_rule, verify, weigh
 
@@ -127,7 +128,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - all that a certificate's record says of
         if refusal.code is ErrorCode.QUOTA_EXCEEDED:
             _record_refusal(authority, request.client, refusal.detail, now)
         raise
-    _count(authority, grant, now)
+    _break_circuit_if_due(authority, now)
     serial, validity = authority.new_serial(), authority.issuer.validity(grant.lifetime, now)
     shard = authority.next_shard()
     octets = serial.to_bytes((serial.bit_length() + 7) // 8, "big")
@@ -151,7 +152,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - all that a certificate's record says of
         "asker": f"{asker.socket} {asker.uid}",
     }
     to_be_signed = authority.issuer.to_be_signed(grant, serial, validity, shard)
-    return Prepared(Intent(to_be_signed, "certificate", facts), validity, octets)
+    intent = Intent(to_be_signed, "certificate", facts)
+    authority.usage.count(grant.client, grant.profile.name, weight(intent.body()))
+    return Prepared(intent, validity, octets)
 
 
 def reply(authority: Authority, prepared: Prepared, signature: bytes) -> IssueReply:
@@ -206,12 +209,11 @@ def _again(authority: Authority, record: Record, what: str, now: int) -> IssueRe
     )
 
 
-def _count(authority: Authority, grant: Grant, now: int) -> None:
-    """Counts the certificate into the quotas; freezes issuance where it is one too many for the breaker."""
+def _break_circuit_if_due(authority: Authority, now: int) -> None:
+    """Freezes issuance where one certificate more is too many for the breaker. Raises ``Refused``."""
     if authority.usage.breaks_circuit(now):
         authority.freeze("the circuit breaker: more than quota.freeze_above", now)
         raise Refused(ErrorCode.FROZEN, "issuance has just been frozen: more than quota.freeze_above")
-    authority.usage.count(grant.client, grant.profile.name)
 
 
 def _record_refusal(authority: Authority, client: str, detail: str, now: int) -> None:

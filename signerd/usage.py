@@ -3,7 +3,7 @@ or a restored backup forgets nothing, and nothing has to be counted at the start
 
 Each certificate on the ledger bears its number among all, among its client's and among its profile's. How many
 lie in a quota's last seconds is the last number less the first in these seconds: two look-ups, however many
-certificates there are.
+certificates there are. So it is with bytes, of which each bears its own, and the sum of all up to it.
 """
 
 import collections
@@ -24,7 +24,8 @@ _KEPT = 10_000  # scopes and refusals in memory: client ids come from outside
 
 
 class Scope(NamedTuple):
-    """What a quota holds for: "client" and its id, "profile" and its name, "total", or the "breaker"."""
+    """What a quota holds for: "client" and its id, "profile" and its name, "total", the bytes of the "ledger", or the
+    "breaker"."""
 
     kind: str
     name: str = ""
@@ -33,13 +34,14 @@ class Scope(NamedTuple):
         return f"{self.kind} {self.name}".strip()
 
 
-_TOTAL, _BREAKER = Scope("total"), Scope("breaker")
-# For each kind of scope: the column with the numbers, and the rows that have them.
+_TOTAL, _LEDGER, _BREAKER = Scope("total"), Scope("ledger"), Scope("breaker")
+# For each kind of scope: the column that rises, by how much with a certificate, and the rows that have it.
 _NUMBERED = {
-    "total": ("of_all", "certificates WHERE ?1 = ''"),
-    "breaker": ("of_all", "certificates WHERE ?1 = ''"),
-    "client": ("of_client", "certificates INDEXED BY certificates_client WHERE client = ?1"),
-    "profile": ("of_profile", "certificates INDEXED BY certificates_profile WHERE profile = ?1"),
+    "total": ("of_all", "1", "certificates WHERE ?1 = ''"),
+    "ledger": ("bytes_until", "bytes", "certificates WHERE ?1 = ''"),
+    "breaker": ("of_all", "1", "certificates WHERE ?1 = ''"),
+    "client": ("of_client", "1", "certificates INDEXED BY certificates_client WHERE client = ?1"),
+    "profile": ("of_profile", "1", "certificates INDEXED BY certificates_profile WHERE profile = ?1"),
 }
 
 
@@ -68,12 +70,13 @@ class Usage:
         breaker = self._policy.freeze_above
         return breaker is not None and self._is_used_up(_BREAKER, breaker, now)
 
-    def count(self, client: str, profile: str) -> None:
-        """Counts a certificate that is about to be recorded, until ``settle``."""
-        for scope in (Scope("client", client), Scope("profile", profile), _TOTAL, _BREAKER):
-            self._waiting[scope] += 1
+    def count(self, client: str, profile: str, size: int) -> None:
+        """Counts a certificate that is about to be recorded, until ``settle``; it will add ``size`` bytes."""
+        counted = {Scope("client", client): 1, Scope("profile", profile): 1, _TOTAL: 1, _LEDGER: size, _BREAKER: 1}
+        for scope, number in counted.items():
+            self._waiting[scope] += number
             if scope in self._at_most:
-                self._at_most[scope] += 1
+                self._at_most[scope] += number
 
     def settle(self) -> None:
         """What was about to be recorded is on the ledger now, or never will be."""
@@ -98,7 +101,7 @@ class Usage:
         guessed = ((self._bound(scope, quota, now) / max(quota.count, 1), scope) for scope, quota in quotas.items())
         counts = {scope: self._count(scope, quotas[scope], now) for _, scope in heapq.nlargest(_DESCRIBED, guessed)}
         fullest = sorted(counts, key=lambda scope: counts[scope] / max(quotas[scope].count, 1), reverse=True)
-        return [f"{scope}: {counts[scope]} of {quotas[scope]}" for scope in fullest]
+        return [f"{scope}: {quotas[scope].amount(counts[scope])} of {quotas[scope]}" for scope in fullest]
 
     def _scopes_of_interest(self) -> Iterator[tuple[Scope, Quota]]:
         """All scopes but clients, and the clients that were heard of."""
@@ -120,6 +123,8 @@ class Usage:
             yield Scope("profile", profile), quota
         if policy.quota_total is not None:
             yield _TOTAL, policy.quota_total
+        if policy.quota_bytes is not None:
+            yield _LEDGER, policy.quota_bytes
 
     def _is_used_up(self, scope: Scope, quota: Quota, now: int) -> bool:
         # Far from its end a quota needs no look at the ledger.
@@ -131,14 +136,15 @@ class Usage:
         return self._count(scope, quota, now) if bound is None else bound
 
     def _count(self, scope: Scope, quota: Quota, now: int) -> int:
-        """How many certificates there were in the quota's last seconds, with those about to be recorded."""
+        """How many certificates there were in the quota's last seconds, or how many bytes of them, with those about
+        to be recorded."""
         since = self._first_seq_after(now - quota.seconds, quota.seconds)
         if scope == _BREAKER:
             since = max(since, self._ledger.state_seq("thawed"))
-        column, rows = _NUMBERED[scope.kind]
+        column, own, rows = _NUMBERED[scope.kind]
         (recorded,) = self._ledger.query(
-            f"SELECT (SELECT {column} FROM {rows} ORDER BY seq DESC LIMIT 1) + 1"  # noqa: S608 - constants
-            f" - (SELECT {column} FROM {rows} AND seq >= ?2 ORDER BY seq LIMIT 1)",
+            f"SELECT (SELECT {column} FROM {rows} ORDER BY seq DESC LIMIT 1)"  # noqa: S608 - constants
+            f" - (SELECT {column} - {own} FROM {rows} AND seq >= ?2 ORDER BY seq LIMIT 1)",
             scope.name,
             since,
         ).fetchone()

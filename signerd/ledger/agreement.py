@@ -22,7 +22,8 @@ _AS_RECORDED = (
 _COLUMNS = (*_AS_RECORDED, "recorded_at", "issued", "changed", "revoked_at", "reason", "invalidity_date")
 _CERTIFICATE = f"SELECT {', '.join(_COLUMNS)} FROM certificates WHERE seq = ?"  # noqa: S608 - constants
 _CRL = ("number", "this_update", "next_update")
-_NUMBERS = {"of_all": "", "of_client": "client", "of_profile": "profile"}  # and what they are numbers within
+# What rises from each certificate to the next, and within what.
+_NUMBERS = {"of_all": "", "of_client": "client", "of_profile": "profile", "bytes_until": ""}
 # For each table the rows of which bear the seq of an entry: the one that they follow from.
 _TABLES = ("certificates", "pruned", "names", "pending", "crls", "base_urls", "state")
 # Of the certificates in an entry about revocations, those whose row has not heard of it.

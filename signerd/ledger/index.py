@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from signerd.ledger.chain import Kind
+from signerd.ledger.weight import weight
 
 HOLD = "certificateHold"  # the one reason that can be taken back (RFC 5280, 5.3.1)
 ALL_SHARDS = -1  # the scope of a CRL that lists every revoked certificate
@@ -33,6 +34,8 @@ CREATE TABLE IF NOT EXISTS certificates (
   of_all INTEGER NOT NULL,          -- its number among all certificates,
   of_client INTEGER NOT NULL,       -- among its client's
   of_profile INTEGER NOT NULL,      -- and among its profile's: two of them say how many lie in between
+  bytes INTEGER NOT NULL,           -- what it adds to the ledger,
+  bytes_until INTEGER NOT NULL,     -- and what all did up to it
   issued INTEGER,                   -- seq of the entry with the signature; null: pending
   changed INTEGER,                  -- seq of the last entry that revoked or released it
   revoked_at INTEGER,
@@ -127,7 +130,8 @@ def apply(db: sqlite3.Connection, facts: Iterable[Fact]) -> None:
     for fact in facts:
         seq = fact.seq
         if is_certificate(fact):
-            certificates[seq] = {**fact.body, "seq": seq, "time": fact.time, "issued": None}
+            row = {"seq": seq, "time": fact.time, "issued": None, "bytes": weight(fact.body)}
+            certificates[seq] = {**fact.body, **row}
         elif fact.kind == Kind.ISSUED and fact.body["intent"] in certificates:
             certificates[fact.body["intent"]]["issued"] = seq
         else:
@@ -165,19 +169,23 @@ def _set_state(db: sqlite3.Connection, seq: int, name: str, value: str) -> None:
 
 
 def _number(column: str, where: str = "") -> str:
+    return f"1 + {_last(column, where)}"
+
+
+def _last(column: str, where: str = "") -> str:
     last = f"SELECT {column} FROM certificates {where} ORDER BY seq DESC LIMIT 1"  # noqa: S608 - of this file's words
-    return f"1 + coalesce(({last}), 0)"
+    return f"coalesce(({last}), 0)"
 
 
 _INSERT_CERTIFICATE = f"""
 INSERT INTO certificates (
   seq, recorded_at, serial, client, profile, subject, shard, not_before, not_after, spki, idempotency_key,
   proof_id, issued,
-  of_all, of_client, of_profile)
+  of_all, of_client, of_profile, bytes, bytes_until)
 VALUES (:seq, :time, :serial, :client, :profile, :subject, :shard, :not_before, :not_after, :spki, :idempotency_key,
   :proof_id, :issued,
   {_number("of_all")}, {_number("of_client", "WHERE client = :client")},
-  {_number("of_profile", "WHERE profile = :profile")})
+  {_number("of_profile", "WHERE profile = :profile")}, :bytes, {_last("bytes_until")} + :bytes)
 """  # noqa: S608 - of this file's words
 _INSERT_EXPIRIES = """
 INSERT INTO expiries VALUES (?, ?) ON CONFLICT DO UPDATE SET certificates = certificates + excluded.certificates

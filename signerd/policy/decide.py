@@ -30,6 +30,7 @@ _CODES = {
     "key type": ErrorCode.POLICY_DENIED,
     "requested usage": ErrorCode.POLICY_DENIED,
     "names": ErrorCode.POLICY_DENIED,
+    "size": ErrorCode.POLICY_DENIED,
     "lifetime": ErrorCode.POLICY_DENIED,
     "extensions": ErrorCode.POLICY_DENIED,
     "quota": ErrorCode.QUOTA_EXCEEDED,
@@ -95,6 +96,7 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
         _key_rule(profile, csr),
         _usage_rule(profile, csr),
         _names_rule(profile, client, csr.names, subject),
+        _size_rule(profile, csr, subject, request.extensions),
         _lifetime_rule(profile, lifetime),
         _extensions_rule(profile, request.extensions),
         quota_rule(profile.name),
@@ -190,6 +192,22 @@ def _is_mailbox_of(text: str, names: Sequence[Name]) -> bool:
         return email_name(text) in names
     except ValueError:
         return False
+
+
+def _size_rule(
+    profile: Profile, csr: Csr, subject: Sequence[SubjectAttribute], extensions: Sequence[ExtensionWish]
+) -> Rule:
+    """All that a client has a say in: a hundred names of the longest would take a hundred times an ordinary record."""
+    size = (
+        len(csr.spki)
+        + sum([len(value) for _, value in csr.names])
+        + sum([len(attribute.value) for attribute in subject])
+        + sum([len(wish.value) for wish in extensions])
+    )
+    if size <= profile.bytes_max:
+        return Rule("size", True, f"{size} bytes")
+    detail = f"its key, names, subject and extensions take {size} bytes; at most {profile.bytes_max} are allowed"
+    return Rule("size", False, f"{detail} (bytes_max)")
 
 
 def _lifetime_rule(profile: Profile, lifetime: int) -> Rule:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from signerd.policy.names import NameRules
 from signerd.policy.policy import Client, Policy, Profile
+from signerd.policy.quota import size_text
 from signerd.policy.usages import EXTENDED_KEY_USAGES
 
 _USAGES = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
@@ -31,6 +32,9 @@ def _lines(policy: Policy) -> Iterator[str]:
         yield f"client {name}:"
         yield from (f"  {line}" for line in _client(client, policy))
     yield f"quota per client: {policy.quota_per_client or 'none'}; in total: {policy.quota_total or 'none'}"
+    if policy.quota_per_client is not None and not policy.clients:
+        yield "  the one per client binds nobody: without any [client.*] whoever asks may do so under any client id"
+    yield f"the ledger grows by at most: {policy.quota_bytes or 'any number of bytes'}"
     yield f"issuance freezes by itself above: {policy.freeze_above or 'never'}"
 
 
@@ -41,6 +45,7 @@ def _profile(profile: Profile) -> Iterator[str]:
     yield f"from the CSR's subject: {', '.join(sorted(profile.subject)) or 'nothing'}"
     yield f"presign may add: {', '.join(sorted(profile.extra_extensions)) or 'nothing'}"
     yield f"names: {_names(profile.names)}"
+    yield f"key, names, subject and extensions: {size_text(profile.bytes_max)} at most"
     yield f"quota: {profile.quota or 'none'}"
 
 

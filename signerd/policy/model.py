@@ -50,6 +50,7 @@ class ProfileTable(Struct, frozen=True):
     key_types: tuple[str, ...] = KEY_TYPES
     extra_extensions: tuple[str, ...] = ()
     subject: tuple[str, ...] = SUBJECT
+    bytes_max: str = "8KiB"
     names: NamesTable | None = None
     quota: str | None = None
 
@@ -68,10 +69,11 @@ class ClientTable(Struct, frozen=True):
 
 
 class QuotaTable(Struct, frozen=True):
-    """[quota]: how many certificates in which time; a sliding window."""
+    """[quota]: how many certificates in which time, and how many bytes of the ledger; a sliding window."""
 
     per_client: str | None = None
     total: str | None = None
+    bytes: str | None = None
     freeze_above: str | None = None
 
 

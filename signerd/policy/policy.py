@@ -23,7 +23,7 @@ from signerd.files import refuse_unless_guarded
 from signerd.policy.blocked import BlockedKeys, read_blocked_keys
 from signerd.policy.model import KEY_TYPES, ClientTable, NamesTable, PolicyFile, ProfileTable, SignerTable
 from signerd.policy.names import NameRules
-from signerd.policy.quota import Quota
+from signerd.policy.quota import ByteQuota, Quota, parse_size, size_text
 from signerd.policy.spelling import uri
 from signerd.policy.usages import EXTENDED_KEY_USAGES, FORBIDDEN_USAGES, TIME_STAMPING
 
@@ -35,6 +35,7 @@ LIFETIME_MAX = 100 * 365 * 86_400  # seconds: more is a slip of the pen
 REVOCATION_LIFETIME_MIN = 600  # seconds, of CRLs and OCSP answers: renewed at half, with room for an outage
 REVOCATION_LIFETIME_MAX = 365 * 86_400  # seconds
 PRUNE_AFTER_MIN = 8 * 86_400  # seconds: quotas are counted in the index, up to a week back
+CERTIFICATE_BYTES_MIN, CERTIFICATE_BYTES_MAX = 1024, 64 * 1024  # an RSA-4096 key takes 550; a CSR has no more
 _MAC_KEY_BYTES_MIN, _MAC_KEY_BYTES_MAX = 16, 4096
 _KINDS = ("dns", "ip", "email", "uri")
 
@@ -73,6 +74,7 @@ class Profile:
     key_types: frozenset[str]
     extra_extensions: frozenset[str]  # OIDs
     subject: frozenset[str]  # short names of attributes
+    bytes_max: int  # of what a client makes a certificate of
     names: NameRules | None  # None: any name but a wildcard
     quota: Quota | None
 
@@ -98,6 +100,7 @@ class Policy:
     clients: Mapping[str, Client]  # empty: any client id
     quota_per_client: Quota | None
     quota_total: Quota | None
+    quota_bytes: ByteQuota | None
     freeze_above: Quota | None
     crl_lifetime: int  # seconds
     ocsp_lifetime: int  # seconds
@@ -124,6 +127,7 @@ def compile_policy(file: PolicyFile, *, source: str) -> Policy:
         per_client, total, freeze_above = (
             _at(f"quota.{key}", _quota, getattr(file.quota, key)) for key in ("per_client", "total", "freeze_above")
         )
+        byte_quota = _at("quota.bytes", _byte_quota, file.quota.bytes)
         crl_lifetime, ocsp_lifetime = (
             _at(f"signer.{key}", _revocation_lifetime, getattr(file.signer, key))
             for key in ("crl_lifetime", "ocsp_lifetime")
@@ -135,7 +139,7 @@ def compile_policy(file: PolicyFile, *, source: str) -> Policy:
     except _Mistake as mistake:
         raise ConfigurationError(f"{source}: {mistake}") from None
     policy = Policy(
-        file.signer, profiles, clients, per_client, total, freeze_above,
+        file.signer, profiles, clients, per_client, total, byte_quota, freeze_above,
         crl_lifetime, ocsp_lifetime, prune_after, blocked_keys, b"",
     )  # fmt: skip
     return dataclasses.replace(policy, hash=_hash(policy))
@@ -180,6 +184,7 @@ def _compile_profile(name: str, table: ProfileTable) -> Profile:
         _at("key_types", _key_types, table.key_types),
         _at("extra_extensions", _extra_extensions, table.extra_extensions),
         _at("subject", _each_of, table.subject, SUBJECT_ATTRIBUTES),
+        _at("bytes_max", _bytes_max, table.bytes_max),
         None if table.names is None else _at("names", _name_rules, table.names),
         _at("quota", _quota, table.quota),
     )
@@ -312,6 +317,17 @@ def _mac_key(path: Path) -> bytes:
 
 def _quota(text: str | None) -> Quota | None:
     return None if text is None else Quota.parse(text)
+
+
+def _byte_quota(text: str | None) -> ByteQuota | None:
+    return None if text is None else ByteQuota.parse(text)
+
+
+def _bytes_max(text: str) -> int:
+    size = parse_size(text)
+    if not CERTIFICATE_BYTES_MIN <= size <= CERTIFICATE_BYTES_MAX:
+        raise ValueError(f"{text} is not between 1KiB and {size_text(CERTIFICATE_BYTES_MAX)}")
+    return size
 
 
 def _check_base_url(url: str | None) -> None:

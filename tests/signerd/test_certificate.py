@@ -53,7 +53,7 @@ def grant_of(
 ) -> Grant:
     """A grant for the test key of this type."""
     key = private_key(key_type).public_key()
-    profile = Profile("server", DAY, DAY, usage, frozenset(), frozenset(), frozenset(), None, None)
+    profile = Profile("server", DAY, DAY, usage, frozenset(), frozenset(), frozenset(), 8192, None, None)
     csr = Csr(
         der=b"",
         sha256=b"",

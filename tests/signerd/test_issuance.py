@@ -493,7 +493,7 @@ def test_the_dry_run_shows_every_rule_in_order(tmp_path: Path) -> None:
         rules = authority.check(GOOD).rules
     assert [rule.rule for rule in rules] == [
         *("ledger", "disk", "issuer", "frozen", "proof", "client", "profile", "key type", "requested usage"),
-        *("names", "lifetime", "extensions", "quota"),
+        *("names", "size", "lifetime", "extensions", "quota"),
     ]
 
 

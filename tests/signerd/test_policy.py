@@ -103,6 +103,12 @@ def test_a_value_of_another_type_is_named_with_its_path(path: Path, text: str, k
         (f"{CLIENT}quota = '/day'", "client.web1.quota", "is no quota"),
         ("[quota]\nper_client = '-1/hour'", "quota.per_client", "is no quota"),
         ("[quota]\ntotal = '1/month'", "quota.total", "is no quota"),
+        ("[quota]\nbytes = '20/day'", "quota.bytes", "'20' is no size"),
+        ("[quota]\nbytes = '1GiB'", "quota.bytes", "is no quota of bytes"),
+        ("[quota]\nbytes = '1.5GiB/day'", "quota.bytes", "is no size"),
+        (f"{PROFILE}bytes_max = '8192'", "profile.server.bytes_max", "is no size"),
+        (f"{PROFILE}bytes_max = '1MiB'", "profile.server.bytes_max", "not between 1KiB and 64KiB"),
+        (f"{PROFILE}bytes_max = '0KiB'", "profile.server.bytes_max", "not between 1KiB and 64KiB"),
         ("[quota]\nfreeze_above = '٣/day'", "quota.freeze_above", "is no quota"),
         (f"{PROFILE}key_types = ['rsa1024']", "profile.server.key_types", "'rsa1024' is none of"),
         (f"{PROFILE}key_types = []", "profile.server.key_types", "empty"),
@@ -313,6 +319,8 @@ DIFFERENT = [
     BASE.replace("[client.web1]", "[client.web2]"),
     BASE.replace("total", "per_client"),
     BASE.replace("total", "freeze_above"),
+    BASE.replace("total", "bytes = '1GiB/day'\ntotal"),
+    BASE.replace("[profile.other]", "[profile.other]\nbytes_max = '4KiB'"),
     BASE.replace("10/hour", "10/day"),
     BASE.replace("[profile.other]", "[profile.other]\nquota = '1/day'"),
     BASE.replace("[profile.other]", "[profile.other]\nsubject = ['CN']"),
@@ -379,9 +387,18 @@ def test_the_check_of_the_settings_says_what_they_mean(path: Path) -> None:
         "  names: dns .b.example.net, a.example.net; wildcards",
         "  proves itself to the signer by: nothing (the frontend vouches)",
         "quota per client: none; in total: 10/hour",
+        "the ledger grows by at most: any number of bytes",
+        "  key, names, subject and extensions: 8KiB at most",
         "issuance freezes by itself above: never",
     ):
         assert line in text.splitlines()
+
+
+def test_the_check_says_that_a_quota_per_client_binds_nobody_where_any_client_id_may_ask(path: Path) -> None:
+    quota = "[quota]\nper_client = '10/hour'\n"
+    assert "binds nobody" in describe_policy(policy_of(path, quota))
+    assert "binds nobody" not in describe_policy(policy_of(path, f"[client.web1]\n{quota}"))
+    assert "binds nobody" not in describe_policy(policy_of(path, quota.replace("per_client", "total")))
 
 
 # --- per client -----------------------------------------------------------------------------------

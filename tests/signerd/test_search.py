@@ -31,7 +31,9 @@ def ip(text: str) -> bytes:
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalAuthority]:
-    with local_authority(tmp_path, "[profile.server]\n[profile.short]\nlifetime = '1h'\n") as authority:
+    with local_authority(
+        tmp_path, "[profile.server]\nbytes_max = '32KiB'\n[profile.short]\nlifetime = '1h'\n"
+    ) as authority:
         yield authority
 
 
