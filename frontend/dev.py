@@ -46,7 +46,9 @@ lifetime = "90d"
 lifetime_max = "365d"
 
 [quota]
+total = "10000/hour"
 bytes = "1GiB/day"                # that certificates may add to the ledger
+freeze_above = "5000/hour"        # then nothing is issued until `ca_admin thaw`
 """
 
 _FRONTEND_TOML = """\

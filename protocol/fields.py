@@ -17,6 +17,7 @@ PAGE_MAX = 1000  # rows in one reply: a page of the largest rows stays below the
 # Host names are what people type. No path, no option and no hidden file begins or ends like one.
 CLIENT_ID = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?"
 CLIENT_ID_IN_WORDS = "1 to 128 letters, digits and, inside, -, . and _"
+OPERATOR = "operator"  # the client of what an operator asks for, unless another is named
 ClientId = Annotated[str, Meta(pattern=rf"^{CLIENT_ID}\Z")]
 ProfileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 Text = Annotated[str, Meta(max_length=TEXT_MAX)]

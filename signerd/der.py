@@ -124,11 +124,3 @@ def parts(data: bytes) -> list[Part]:
         found.append(_new(Part, (tag, data[offset:stop], data[start:stop])))
         offset = stop
     return found
-
-
-def is_one_tlv(data: bytes) -> bool:
-    """Whether ``data`` is exactly one TLV, at its outermost level."""
-    try:
-        return len(parts(data)) == 1
-    except ValueError:
-        return False

@@ -18,9 +18,6 @@ from protocol.fields import CLIENT_ID_IN_WORDS, CSR_BYTES_MAX, TEXT_MAX, ClientI
 
 T = TypeVar("T")
 
-# Who is on the ledger as the client of what an operator asks for, unless that is said.
-OPERATOR = "operator"
-
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 _DURATION = re.compile(r"[0-9]+[a-z]")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

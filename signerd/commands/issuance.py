@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from protocol.chain import without_root
+from protocol.fields import OPERATOR
 from protocol.messages import IssueReply
 from protocol.pem import encode_certificates
-from signerd.commands.arguments import CLIENT, OPERATOR, PROFILE
+from signerd.commands.arguments import CLIENT, PROFILE
 from signerd.commands.writing import write_text
 
 client_option = click.option(

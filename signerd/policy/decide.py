@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from protocol.errors import ErrorCode, Refused
-from protocol.fields import ExtensionWish
+from protocol.fields import OPERATOR, ExtensionWish
 from protocol.messages import IssueRequest, Rule
 from signerd.csr import Csr, SubjectAttribute
-from signerd.der import is_one_tlv
+from signerd.policy.extensions import extensions_rule
 from signerd.policy.names import Name, email_name, problems
 from signerd.policy.policy import LIFETIME_MIN, Client, Policy, Profile
 from signerd.policy.spelling import quoted
@@ -98,7 +98,7 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
         _names_rule(profile, client, csr.names, subject),
         _size_rule(profile, csr, subject, request.extensions),
         _lifetime_rule(profile, lifetime),
-        _extensions_rule(profile, request.extensions),
+        extensions_rule(profile.extra_extensions, request.extensions),
         quota_rule(profile.name),
     )
     grant = Grant(csr, request.client, profile, subject, csr.names, lifetime, request.extensions)
@@ -106,10 +106,12 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
 
 
 def _client_rule(policy: Policy, client_id: str, *, vouched: bool) -> Rule:
+    """An operator vouches for a client that there is, and may ask in its own name: an id that it made up would have
+    none of the rules that its client is to be under."""
     if not policy.clients:
         return Rule("client", True, "any client")
-    if vouched:
-        return Rule("client", True, "the operator vouches for it")
+    if vouched and client_id == OPERATOR:
+        return Rule("client", True, "the operator itself")
     known = client_id in policy.clients
     return Rule("client", known, f"{client_id} is {'' if known else 'not '}configured")
 
@@ -214,15 +216,3 @@ def _lifetime_rule(profile: Profile, lifetime: int) -> Rule:
     ok = LIFETIME_MIN <= lifetime <= profile.lifetime_max
     detail = f"{lifetime} s" if ok else f"{lifetime} s is not between {LIFETIME_MIN} and {profile.lifetime_max} s"
     return Rule("lifetime", ok, detail)
-
-
-def _extensions_rule(profile: Profile, wishes: Sequence[ExtensionWish]) -> Rule:
-    found = []
-    for index, wish in enumerate(wishes):
-        if wish.oid not in profile.extra_extensions:
-            found.append(f"{wish.oid} is not among the profile's extra_extensions")
-        elif not is_one_tlv(wish.value):
-            found.append(f"the value of {wish.oid} is not DER")
-        elif any(wish.oid == other.oid for other in wishes[:index]):
-            found.append(f"{wish.oid} is there twice")
-    return Rule("extensions", not found, "; ".join(found) or ", ".join(wish.oid for wish in wishes) or "none")

@@ -21,6 +21,7 @@ from protocol.fields import CLIENT_ID, CLIENT_ID_IN_WORDS
 from protocol.settings import read_toml
 from signerd.files import refuse_unless_guarded
 from signerd.policy.blocked import BlockedKeys, read_blocked_keys
+from signerd.policy.extensions import NEVER
 from signerd.policy.model import KEY_TYPES, ClientTable, NamesTable, PolicyFile, ProfileTable, SignerTable
 from signerd.policy.names import NameRules
 from signerd.policy.quota import ByteQuota, Quota, parse_size, size_text
@@ -40,26 +41,6 @@ _MAC_KEY_BYTES_MIN, _MAC_KEY_BYTES_MAX = 16, 4096
 _KINDS = ("dns", "ip", "email", "uri")
 
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,30}")
-# Extensions that the signer makes itself, or that would make more of a certificate than a leaf: no
-# policy can let them in from outside.
-_OWN_EXTENSIONS = {
-    "2.5.29.14": "subjectKeyIdentifier",
-    "2.5.29.15": "keyUsage",
-    "2.5.29.17": "subjectAltName",
-    "2.5.29.19": "basicConstraints",
-    "2.5.29.30": "nameConstraints",
-    "2.5.29.31": "cRLDistributionPoints",
-    "2.5.29.33": "policyMappings",
-    "2.5.29.35": "authorityKeyIdentifier",
-    "2.5.29.36": "policyConstraints",
-    "2.5.29.37": "extKeyUsage",
-    "2.5.29.54": "inhibitAnyPolicy",
-    "1.3.6.1.5.5.7.1.1": "authorityInfoAccess",
-    "1.3.6.1.5.5.7.1.11": "subjectInfoAccess",
-    "1.3.6.1.5.5.7.1.14": "proxyCertInfo",
-    "1.3.6.1.5.5.7.48.1.5": "ocspNoCheck",
-    "2.16.840.1.113730.1.1": "nsCertType",
-}
 SUBJECT_ATTRIBUTES = ("CN", "O", "OU", "C", "ST", "L", "serialNumber", "emailAddress", "DC", "UID")
 
 
@@ -128,6 +109,7 @@ def compile_policy(file: PolicyFile, *, source: str) -> Policy:
             _at(f"quota.{key}", _quota, getattr(file.quota, key)) for key in ("per_client", "total", "freeze_above")
         )
         byte_quota = _at("quota.bytes", _byte_quota, file.quota.bytes)
+        _at("quota.freeze_above", _check_breaker, freeze_above, total)
         crl_lifetime, ocsp_lifetime = (
             _at(f"signer.{key}", _revocation_lifetime, getattr(file.signer, key))
             for key in ("crl_lifetime", "ocsp_lifetime")
@@ -246,8 +228,8 @@ def _extended_key_usage(values: Sequence[str]) -> tuple[str, ...]:
 def _extra_extensions(oids: Sequence[str]) -> frozenset[str]:
     for oid in oids:
         _check_oid(oid)
-        if oid in _OWN_EXTENSIONS:
-            raise ValueError(f"{oid} ({_OWN_EXTENSIONS[oid]}) is the signer's own to make")
+        if oid in NEVER:
+            raise ValueError(f"{oid} ({NEVER[oid]}) is the signer's own to make, or nobody's")
     return frozenset(oids)
 
 
@@ -328,6 +310,12 @@ def _bytes_max(text: str) -> int:
     if not CERTIFICATE_BYTES_MIN <= size <= CERTIFICATE_BYTES_MAX:
         raise ValueError(f"{text} is not between 1KiB and {size_text(CERTIFICATE_BYTES_MAX)}")
     return size
+
+
+def _check_breaker(freeze_above: Quota | None, total: Quota | None) -> None:
+    """Refuses a circuit breaker behind a wall: what is more than ``total`` is refused before it counts."""
+    if freeze_above is not None and total is not None and freeze_above.count >= (most := total.most_in(freeze_above)):
+        raise ValueError(f"{freeze_above} can't act: quota.total, {total}, stops issuance at {most} in that time")
 
 
 def _check_base_url(url: str | None) -> None:

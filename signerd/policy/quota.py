@@ -27,6 +27,10 @@ class Quota:
         """So many, for people."""
         return str(count)
 
+    def most_in(self, window: "Quota") -> int:
+        """How many there can be in the time that another quota looks at."""
+        return self.count * -(-window.seconds // self.seconds)
+
     def __str__(self) -> str:
         unit = next(name for name, seconds in _SECONDS.items() if seconds == self.seconds)
         return f"{self.amount(self.count)}/{unit}"

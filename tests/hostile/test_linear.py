@@ -29,7 +29,7 @@ from frontend.views import Services
 from protocol import pem, wire
 from protocol.errors import Refused
 from protocol.fields import CSR_BYTES_MAX
-from signerd import der
+from signerd import der, strict_der
 from signerd.csr import read_csr
 from signerd.policy import spelling
 from signerd.revocation.ocsp_request import parse_query
@@ -180,7 +180,8 @@ def test_csrs(make: Make) -> None:
 
 def test_der_is_taken_apart() -> None:
     assert_linear(der.parts, filled(b"\x05\0"))
-    assert_linear(der.is_one_tlv, nested)
+    for make in (nested, filled(b"\x05\0"), lambda size: tlv(0x31, b"\x05\0" * (size // 2))):
+        assert_linear(strict_der.check, make)
 
 
 _HOSTS = [

@@ -299,13 +299,6 @@ def test_an_extra_extension_stands_in_the_certificate_as_it_was_wished(tmp_path:
     assert (list(found.value), found.critical) == ([x509.TLSFeatureType.status_request], False)
 
 
-@pytest.mark.parametrize("value", [b"", b"\x30", b"\x30\x03\x02\x01\x05\x00", b"\x30\x80\x00\x00"])
-def test_an_extra_extension_whose_value_is_not_der_is_refused(tmp_path: Path, value: bytes) -> None:
-    with local_authority(tmp_path, STRICT) as authority:
-        refusal = authority.refusal(GOOD, extensions=(ExtensionWish("1.3.6.1.5.5.7.1.24", value),))
-    assert refusal.detail == "extensions: the value of 1.3.6.1.5.5.7.1.24 is not DER"
-
-
 # --- what stops all issuance ----------------------------------------------------------------------
 
 
@@ -516,9 +509,18 @@ def test_an_operator_vouches_for_the_client_and_is_bound_by_all_other_rules(
 ) -> None:
     policy = f"{STRICT}\n[client.web2]\nrenew_with_key = true\n"
     with local_authority(tmp_path, policy) as authority:
-        for client in ("web1", "web2"):  # not configured; one that has to prove itself
+        for client in ("operator", "web2"):  # itself; one that has to prove itself
             assert authority.code(csr, client, asker=OPERATOR, **wishes) is code
             assert authority.code(csr, client, asker=FRONTEND, **wishes) is ErrorCode.NOT_AUTHORIZED
+
+
+def test_a_client_id_that_an_operator_made_up_is_refused_like_anybody_s(tmp_path: Path) -> None:
+    with local_authority(tmp_path, f"{STRICT}\n[client.web2]\n") as authority:
+        refusal = authority.refusal(GOOD, "web1", asker=OPERATOR)
+        assert (refusal.code, refusal.detail) == (ErrorCode.NOT_AUTHORIZED, "client: web1 is not configured")
+    (without := tmp_path / "without").mkdir()
+    with local_authority(without, STRICT) as authority:
+        assert authority.code(GOOD, "web1", asker=OPERATOR) is None
 
 
 def test_what_an_operator_issues_counts_into_the_clients_quota(tmp_path: Path) -> None:

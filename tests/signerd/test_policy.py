@@ -6,12 +6,14 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from frontend import dev
 from protocol.errors import ConfigurationError, ErrorCode
 from protocol.fields import ExtensionWish
 from signerd.policy.describe import describe_policy
 from signerd.policy.policy import Policy, load_policy
 from tests import certs
-from tests.authorities import OPERATOR, local_authority
+from tests.authorities import FRONTEND, OPERATOR, local_authority
+from tests.commands import ROOT
 from tests.csrs import csr_for, dns, make_csr, private_key, rdn
 
 MAC_KEY = b"0123456789abcdef0123456789abcdef\n"
@@ -168,7 +170,7 @@ def test_what_is_no_toml_or_no_text_or_not_there_is_one_line(path: Path) -> None
     [
         *("2.5.29.14", "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.33", "2.5.29.35"),
         *("2.5.29.36", "2.5.29.37", "2.5.29.54", "1.3.6.1.5.5.7.1.1", "1.3.6.1.5.5.7.1.11", "1.3.6.1.5.5.7.1.14"),
-        *("1.3.6.1.5.5.7.48.1.5", "2.16.840.1.113730.1.1"),
+        *("1.3.6.1.5.5.7.48.1.5", "2.16.840.1.113730.1.1", "1.3.6.1.4.1.311.21.10", "1.3.6.1.4.1.311.25.2"),
     ],
 )
 def test_no_profile_lets_in_an_extension_that_makes_more_than_a_leaf_or_is_the_signers_own(
@@ -459,11 +461,55 @@ def test_a_clients_first_profile_is_its_default_and_others_than_its_own_are_refu
     assert "profile 'mail' is not allowed to this client" in refusal.detail
 
 
-def test_with_any_client_configured_others_are_refused_but_for_whom_an_operator_vouches(tmp_path: Path) -> None:
+def test_with_any_client_configured_others_are_refused_whoever_asks(tmp_path: Path) -> None:
     csr = csr_for(dns("a.example.net"))
     with local_authority(tmp_path, NARROWED) as authority:
-        assert authority.code(csr, "web9") is ErrorCode.NOT_AUTHORIZED
-        assert authority.code(csr, "web9", asker=OPERATOR) is None
+        for asker in (FRONTEND, OPERATOR):
+            assert authority.code(csr, "web9", asker=asker) is ErrorCode.NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("total", "freeze_above", "acts"),
+    [
+        ("10/hour", "9/hour", True),
+        ("10/hour", "10/hour", False),  # the request that would trip it is one too many for the total
+        ("10000/hour", "50000/hour", False),
+        ("10/hour", "10/minute", False),
+        ("10/hour", "9/minute", True),
+        ("10/hour", "239/day", True),
+        ("10/hour", "240/day", False),
+        ("7/day", "8/week", True),
+    ],
+)
+def test_a_circuit_breaker_that_the_total_keeps_from_acting_is_refused(
+    path: Path, total: str, freeze_above: str, acts: bool
+) -> None:
+    text = f"[quota]\ntotal = '{total}'\nfreeze_above = '{freeze_above}'\n"
+    if acts:
+        path.write_text(text)
+        assert load_policy(path).freeze_above is not None
+    else:
+        assert mistake(path, text).startswith(f"quota.freeze_above: {freeze_above} can't act: quota.total, {total},")
+
+
+@pytest.mark.parametrize(("freeze_above", "count"), [("2/hour", 2), ("2/minute", 2), ("5/day", 5)])
+def test_a_circuit_breaker_that_is_accepted_beside_a_total_acts(tmp_path: Path, freeze_above: str, count: int) -> None:
+    with local_authority(tmp_path, f"[quota]\ntotal = '3/hour'\nfreeze_above = '{freeze_above}'\n") as authority:
+        codes = []
+        for _ in range(count + 1):
+            codes.append(authority.code(csr_for(dns("a.example.net"))))
+            authority.now += 0 if count == 2 else 1201
+        assert codes == [*[None] * count, ErrorCode.FROZEN]
+
+
+def test_the_settings_that_are_shipped_have_a_circuit_breaker_that_acts(tmp_path: Path) -> None:
+    (tmp_path / "identity").mkdir()  # is there, and so none is made
+    dev.prepare(tmp_path, "127.0.0.1:1")
+    for shipped in (ROOT / "packaging/etc/signerd.toml", tmp_path / "signerd.toml"):
+        policy = load_policy(shipped)
+        assert policy.freeze_above is not None
+        assert policy.quota_total is not None
+        assert policy.freeze_above.count < policy.quota_total.count
 
 
 def test_only_the_subject_attributes_of_the_profile_are_taken_over(tmp_path: Path) -> None:

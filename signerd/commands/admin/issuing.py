@@ -30,8 +30,8 @@ def check(session: Session, csr: str, client: str, profile: str | None, lifetime
 
     Nothing is issued. Shows each rule of the policy with its outcome, and, if all of them allow it, the
     certificate that would be made. CSR is a file, PEM or DER, or - for the standard input. As an operator
-    you vouch for the client: no proof is asked for, and the client need not be configured. Exit status 0
-    if it would be issued, 1 if not.
+    you vouch for the client: no proof is asked for. Where there are clients in signerd.toml it is one of
+    them, or "operator". Exit status 0 if it would be issued, 1 if not.
 
     \b
     Examples:
@@ -78,9 +78,9 @@ def issue(  # noqa: PLR0913, PLR0917 - one per option
     """Issue a certificate for a CSR.
 
     It is within policy and quota, and on record, like any other. CSR is a file, PEM or DER, or - for the
-    standard input. As an operator you vouch for the client: no proof is asked for, and the client need
-    not be configured. The certificate goes to stdout in PEM, or to the file that -o names, which then is
-    there whole or not at all.
+    standard input. As an operator you vouch for the client: no proof is asked for. Where there are clients
+    in signerd.toml it is one of them, or "operator". The certificate goes to stdout in PEM, or to the file
+    that -o names, which then is there whole or not at all.
 
     \b
     Examples:
