@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATES = ("ready", "locked", "frozen", "unavailable")
+STATES = ("ready", "frozen", "unavailable")
 OTHER_ROUTE = "other"  # what matched no route, or could not be read as HTTP
 _STATUSES = (200, 304, 400, 403, 404, 405, 409, 413, 415, 429, 431, 500, 501, 503, 505)
 _OTHER_STATUS = "other"

@@ -33,7 +33,6 @@ _TABLE = {
     ErrorCode.CONFLICT: _Row(409, "The request contradicts an earlier one"),
     ErrorCode.QUOTA_EXCEEDED: _Row(429, "The quota is used up", retry_after=60),
     ErrorCode.FROZEN: _Row(503, "Issuance is frozen", retry_after=300),
-    ErrorCode.LOCKED: _Row(503, "The CA's key is locked", retry_after=60),
     ErrorCode.BUSY: _Row(503, "The signer is busy", retry_after=1),
     ErrorCode.UNAVAILABLE: _Row(503, "The signer is not available", retry_after=5),
     ErrorCode.INTERNAL: _Row(500, "Something failed on the server"),

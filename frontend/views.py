@@ -30,7 +30,7 @@ PEM_CHAIN = "application/pem-certificate-chain"  # RFC 8555, 9.1
 CERTIFICATE_DER = "application/pkix-cert"  # RFC 2585, 4.1
 _CHAIN_SECONDS = 60  # how long the CA's certificates are taken from memory
 _CACHED = f"max-age={_CHAIN_SECONDS}"
-_STATE_CODES = {"locked": ErrorCode.LOCKED, "frozen": ErrorCode.FROZEN}
+_STATE_CODES = {"frozen": ErrorCode.FROZEN}
 
 
 class CaChain:

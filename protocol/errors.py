@@ -18,7 +18,6 @@ class ErrorCode(enum.StrEnum):
     UNKNOWN_PROFILE = "unknown_profile"
     QUOTA_EXCEEDED = "quota_exceeded"
     FROZEN = "frozen"
-    LOCKED = "locked"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
     BUSY = "busy"

@@ -5,8 +5,8 @@ sent a CSR and wishes, and builds every to-be-signed structure itself. CA:TRUE, 
 issuer or a key to use have no field here.
 
 Certificates and CSRs are DER, times integer seconds since the epoch, durations integer seconds,
-serial numbers big-endian bytes. Names are mirrored across the wall: ``IssueRequest`` is asked by
-``client.ask_issue`` and answered by ``operations.answer_issue``.
+serial numbers big-endian bytes. Names are mirrored across the wall: ``CrlRequest`` is asked by ``client.ask_crl`` and
+answered by ``operations.answer_crl``. ``issue`` alone is answered by whole batches (``signerd.batch``).
 """
 
 import enum
@@ -67,7 +67,7 @@ class ProfileDescription(Message, frozen=True):
 
 
 class DescribeReply(Message, frozen=True):
-    state: str  # ready, locked, frozen, unavailable
+    state: str  # ready, frozen, unavailable
     chain: tuple[bytes, ...]  # the issuing CA first
     profiles: tuple[ProfileDescription, ...]  # the default one first
     base_url: str | None

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from protocol.chain import without_root
 from protocol.errors import ConfigurationError, ErrorCode, Refused
 from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
+from signerd.check_rate import CheckRate
 from signerd.identity import Identity
 from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
@@ -64,6 +65,7 @@ class Authority:
         self._certificate = identity.certificate
         self._policy_path = policy_path
         self.backups = Backups(ledger)
+        self.checks = CheckRate()
         self._prunes = True
         self.frozen = ledger.state("frozen")  # why issuance is frozen, or None
         self.revocation = Revocation(ledger, self.key, self.new_serial, without_root(self.chain))

@@ -22,6 +22,7 @@ from signerd.policy.policy import Client
 from signerd.proofs import OPERATORS_WORD, Claim, Evidence, proof_rule, verify, weigh
 
 _log = logging.getLogger(__name__)
+_FROZEN = "issuance is frozen until an operator lets it go on"  # why it is, is for operators to read
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -92,28 +93,28 @@ def evidence_of(authority: Authority, request: IssueRequest, asker: Asker, claim
 
 
 def _decide(authority: Authority, request: IssueRequest, evidence: Evidence, csr: Csr, now: int) -> Decision:
-    renews = evidence.renews
+    renews, vouched = evidence.renews, evidence.by == OPERATORS_WORD.by
     return decide(
         authority.policy,
         csr,
         request,
-        vouched=evidence.by == OPERATORS_WORD.by,
+        vouched=vouched,
         proven=evidence.is_the_clients,
         renewed=None if renews is None else renews.profile,
-        circumstances=tuple(_rules_for_all(authority, now)),
+        circumstances=tuple(_rules_for_all(authority, now, for_operator=vouched)),
         proof_rule=lambda profile: proof_rule(evidence, csr, profile),
         quota_rule=lambda profile: authority.usage.rule(request.client, profile, now),
     )
 
 
-def _rules_for_all(authority: Authority, now: int) -> Iterator[Rule]:
+def _rules_for_all(authority: Authority, now: int, *, for_operator: bool) -> Iterator[Rule]:
     """What stops all issuance, whoever asks and for whatever."""
     problem, ended, frozen = authority.ledger.problem(now), authority.issuer.problem(now), authority.frozen
     shortage = authority.ledger.space.shortage
     yield Rule("ledger", problem is None, problem or "it can be written")
     yield Rule("disk", shortage is None, shortage or "it has room")
     yield Rule("issuer", ended is None, ended or "in time")
-    yield Rule("frozen", frozen is None, "no" if frozen is None else frozen)
+    yield Rule("frozen", frozen is None, "no" if frozen is None else frozen if for_operator else _FROZEN)
 
 
 @guarded
@@ -213,7 +214,7 @@ def _break_circuit_if_due(authority: Authority, now: int) -> None:
     """Freezes issuance where one certificate more is too many for the breaker. Raises ``Refused``."""
     if authority.usage.breaks_circuit(now):
         authority.freeze("the circuit breaker: more than quota.freeze_above", now)
-        raise Refused(ErrorCode.FROZEN, "issuance has just been frozen: more than quota.freeze_above")
+        raise Refused(ErrorCode.FROZEN, _FROZEN)
 
 
 def _record_refusal(authority: Authority, client: str, detail: str, now: int) -> None:

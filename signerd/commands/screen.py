@@ -10,7 +10,7 @@ from rich.text import Text
 _STYLES = {
     **dict.fromkeys(("valid", "ready", "ok"), "green"),
     **dict.fromkeys(("hold", "pending"), "yellow"),
-    **dict.fromkeys(("revoked", "frozen", "locked", "unavailable", "no"), "bold red"),
+    **dict.fromkeys(("revoked", "frozen", "unavailable", "no"), "bold red"),
     "expired": "dim",
 }
 _STYLED = {"state", "ok"}  # columns and facts

@@ -39,7 +39,7 @@ _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` c
 
 
 class Ledger:
-    """The one writer of the ledger at ``path``; ``open`` makes it where it is missing."""
+    """The one writer of the ledger at ``path``, which is made where it is missing. ``close`` when done."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

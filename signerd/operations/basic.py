@@ -37,4 +37,6 @@ def answer_describe(
 
 
 def answer_check(authority: Authority, request: messages.CheckRequest, asker: Asker, now: int) -> messages.CheckReply:
+    if not asker.is_operator:
+        authority.checks.take(request.client, now)
     return issuance.check(authority, request, asker, now)

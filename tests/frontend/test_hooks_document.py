@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from frontend.hooks import CertificateDraft, SigningHooksBase
+from frontend.settings import FrontendSettings
 from tests.frontend.running import Frontend, assert_problem
 from tests.frontend.signer_stub import make_csr
 from tests.running import ROOT, Signer
@@ -26,6 +27,10 @@ def pem_for(*names: str, common_name: str | None = None) -> bytes:
 
 def certificate_of(body: dict[str, str]) -> x509.Certificate:
     return x509.load_pem_x509_certificate(body["signed_x509_pem"].encode())
+
+
+def test_the_number_of_threads_is_the_setting_s_default() -> None:
+    assert re.findall(r"`threads` \((\d+)\)", TEXT) == [str(FrontendSettings().threads)]
 
 
 def test_the_example_of_a_membership_check_signs_for_members_and_their_names_alone() -> None:

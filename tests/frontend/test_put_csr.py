@@ -306,7 +306,6 @@ STATUSES = {
     ErrorCode.CONFLICT: 409,
     ErrorCode.QUOTA_EXCEEDED: 429,
     ErrorCode.FROZEN: 503,
-    ErrorCode.LOCKED: 503,
     ErrorCode.BUSY: 503,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.INTERNAL: 500,

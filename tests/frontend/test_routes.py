@@ -25,7 +25,7 @@ def test_healthz_needs_no_signer(frontend: Frontend, signer: SignerStub) -> None
     assert not signer.asked
 
 
-@pytest.mark.parametrize("state", ["locked", "frozen", "unavailable"])
+@pytest.mark.parametrize("state", ["frozen", "unavailable"])
 def test_readyz_says_why_the_signer_is_not_ready(frontend: Frontend, signer: SignerStub, state: str) -> None:
     assert frontend.request("GET", "/readyz").status == 200
     signer.state = state

@@ -8,10 +8,12 @@ import pytest
 from msgspec import inspect
 
 from protocol import client, daemon, fields, messages, wire
+from protocol.client import SignerClient
 from protocol.errors import ErrorCode
 from protocol.fields import Message
 from protocol.messages import OPERATIONS, Socket
 from signerd import connection
+from signerd.operations import ANSWERS
 from tests.raw_peer import RawPeer
 from tests.running import ROOT, Signer
 
@@ -223,3 +225,19 @@ def test_the_example_of_an_issue_request_is_what_the_project_s_client_sends() ->
 
 def test_the_client_tries_as_often_as_the_document_says() -> None:
     assert f"tries {client.ATTEMPTS} new connections" in " ".join(DOCUMENT.split())
+
+
+def test_there_are_these_error_codes_and_no_others() -> None:
+    assert " ".join(ErrorCode) == (
+        "bad_request bad_csr weak_key not_authorized policy_denied unknown_profile quota_exceeded frozen not_found"
+        " conflict busy unavailable internal"
+    )
+
+
+def test_each_operation_has_its_name_on_both_sides_of_the_wall_as_messages_says() -> None:
+    client = {name.removeprefix("ask_") for name in vars(SignerClient) if name.startswith("ask_")}
+    assert set(OPERATIONS) == client | {"hello"}
+    assert set(OPERATIONS) == set(ANSWERS) | {"issue"}
+    named = re.findall(r"``operations\.answer_(\w+)``", messages.__doc__ or "")
+    assert named
+    assert set(named) <= set(ANSWERS)

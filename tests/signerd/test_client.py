@@ -253,11 +253,11 @@ def test_a_signer_that_does_not_answer_is_unavailable_after_the_time_out() -> No
 
 
 def test_a_refused_hello_is_that_refusal() -> None:
-    with pretender(frame({"id": 1, "ok": False, "error": "locked", "detail": "no passphrase yet"})) as path:
+    with pretender(frame({"id": 1, "ok": False, "error": "frozen", "detail": "until thawed"})) as path:
         client = SignerClient(path)
-        with pytest.raises(Refused, match="no passphrase yet") as refusal:
+        with pytest.raises(Refused, match="until thawed") as refusal:
             client.ask_describe()
-        assert refusal.value.code is ErrorCode.LOCKED
+        assert refusal.value.code is ErrorCode.FROZEN
 
 
 def test_what_was_sent_whole_and_not_answered_is_not_sent_again() -> None:

@@ -264,7 +264,7 @@ def test_a_refusal_names_every_rule_that_failed(tmp_path: Path) -> None:
         refusal = authority.refusal(csr, lifetime=101 * DAY, extensions=wishes)
     assert refusal.code is ErrorCode.FROZEN
     for part in (
-        "frozen: a drill",
+        "frozen: issuance is frozen until an operator lets it go on",
         "client: web1 is not configured",
         "key type: p384 is none of ed25519, p256",
         "requested usage: the CSR asks for CA:TRUE",
@@ -306,8 +306,8 @@ def test_while_frozen_nothing_is_issued_also_after_a_restart_until_it_is_thawed(
     with local_authority(tmp_path) as authority:
         authority.authority.freeze("the frontend was taken over", NOW)
         authority.restart()
-        assert authority.refusal(GOOD).detail == "frozen: the frontend was taken over"
-        assert authority.code(GOOD, asker=OPERATOR) is ErrorCode.FROZEN
+        assert authority.refusal(GOOD, asker=OPERATOR).detail == "frozen: the frontend was taken over"
+        assert authority.refusal(GOOD).detail == "frozen: issuance is frozen until an operator lets it go on"
         assert authority.authority.state(authority.now) == "frozen"
         authority.authority.thaw("", NOW)
         assert authority.code(GOOD) is None
@@ -322,7 +322,10 @@ def test_the_circuit_breaker_lets_through_what_it_allows_and_freezes_at_one_more
         assert [codes_of(answer) for answer in answers] == [None] * 5 + [ErrorCode.FROZEN] * 3
         assert authority.kinds().count("intent") == 5
         authority.restart()
-        assert authority.refusal(GOOD).detail == "frozen: the circuit breaker: more than quota.freeze_above"
+        assert (
+            authority.refusal(GOOD, asker=OPERATOR).detail
+            == "frozen: the circuit breaker: more than quota.freeze_above"
+        )
         authority.now += 2 * 3600  # time alone does not close it
         assert authority.code(GOOD) is ErrorCode.FROZEN
 

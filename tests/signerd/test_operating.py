@@ -171,7 +171,8 @@ def test_a_freeze_outlives_the_signer_however_it_ends_and_so_does_a_thaw(end: ob
         signer.start()
         with pytest.raises(Refused) as refused:
             signer.sign().ask_issue(IssueRequest(csr=CSR, client="web1"))
-        assert (refused.value.code, refused.value.detail) == (ErrorCode.FROZEN, "frozen: a drill")
+        assert refused.value.code is ErrorCode.FROZEN
+        assert "drill" not in refused.value.detail
         assert signer.admin().ask_status().detail == "a drill"
         assert signer.admin().ask_thaw(THAW).state == "ready"
         end(signer)

@@ -17,8 +17,8 @@ _DAY = 86_400
 def status(session: Session) -> None:
     """Show the CA's state, its certificate, its ledger and quotas.
 
-    The state is ready, frozen (see freeze), or unavailable: the ledger can't be written, and only a
-    restart helps.
+    The state is ready, frozen (see freeze), or unavailable: nothing can be issued, whatever operators
+    may want. The detail says why.
 
     \b
     Examples:
