@@ -44,6 +44,10 @@ class Case:
         return f"{self.ca}/{self.what}"
 
     @property
+    def issuer(self) -> Path:
+        return self.intermediates[0] if self.intermediates else self.root
+
+    @property
     def line(self) -> str:
         """What a driver reads."""
         others = ",".join(map(str, self.intermediates)) or "-"
