@@ -123,8 +123,9 @@ def _refuse_a_port_in_use(listen: str) -> None:
         socket.create_server((address.host, address.port), family=family).close()
     except OSError as error:
         other = "--listen 127.0.0.1:9000"
+        why = os.strerror(error.errno or 0)  # its own text names the address again
         raise click.ClickException(
-            f"can't listen at {listen}: {error.strerror}; say where else by {other} (make run ARGS='{other}')"
+            f"can't listen at {listen}: {why}; say where else by {other} (make run ARGS='{other}')"
         ) from None
 
 

@@ -49,6 +49,26 @@ def test_no_file_names_a_package_registry_or_a_path_of_the_machine_it_was_writte
     assert found == []
 
 
+def anchors(text: str) -> set[str]:
+    """The names by which a Markdown file's headings are linked to."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    found = []
+    for document in [path for path in committed() if path.suffix == ".md"]:
+        prose = re.sub(r"`[^`\n]*`", "", document.read_text(encoding="utf-8"))
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+            name, _, anchor = link.partition("#")
+            target = (document.parent / name).resolve() if name else document
+            if "://" in link or not (anchor or name):
+                continue
+            if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+                found.append(f"{document.relative_to(ROOT)}: {link}")
+    assert found == []
+
+
 def test_no_module_outgrows_its_one_subject() -> None:
     modules = [path for package in ("protocol", "signerd", "frontend") for path in (ROOT / package).rglob("*.py")]
     sizes = {path: len(path.read_bytes().splitlines()) for path in modules}

@@ -2,7 +2,7 @@
 
 ``basic``: on both sockets. ``revoking``: CRL, OCSP and revocation. ``operating``: the operator's side.
 ``issue`` is not here: the server gathers the requests that are ready and hands them to
-``issuance.issue`` as one batch.
+``batch.issue`` as one batch.
 
 What takes longer than a round of the event loop is answered by a ``Later``: a function that is called in
 each round until it has the answer. The work itself is done elsewhere in the round.

@@ -67,4 +67,4 @@ def _names(rules: NameRules | None) -> str:
 
 def _days(seconds: int) -> str:
     days, rest = divmod(seconds, 86_400)
-    return f"{days} days" if not rest else f"{seconds} s"
+    return f"{seconds} s" if rest else "1 day" if days == 1 else f"{days} days"

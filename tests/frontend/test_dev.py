@@ -1,5 +1,6 @@
 """ca_start_dev, as a newcomer types it: a second one, a port in use, a directory that is none, Ctrl-C."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -11,8 +12,10 @@ import pytest
 
 from tests.commands import command_line, environment, run
 from tests.identities import OTHER_UID
-from tests.running import DEADLINE, eventually, needs_root, short_directory
+from tests.running import DEADLINE, ROOT, eventually, needs_root, short_directory
 from tests.terminal import Terminal
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def free_port() -> str:
@@ -68,7 +71,7 @@ def test_a_port_in_use_is_refused_with_the_way_out_and_gets_into_no_settings(dir
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = f"127.0.0.1:{taken.getsockname()[1]}"
         said = refused("--state", directory / "ca", "--listen", busy)
-    assert f"can't listen at {busy}: Address already in use" in said
+    assert f"can't listen at {busy}: Address already in use; say where else" in said
     assert "make run ARGS='--listen 127.0.0.1:9000'" in said
     listen = free_port()
     with Terminal(
@@ -112,6 +115,19 @@ def test_ctrl_c_ends_it_without_a_traceback_and_in_good_order(directory: Path) -
         person.press_ctrl_c()
         assert "Traceback" not in person.rest()
         assert person.status() == 0
+
+
+def test_what_the_readme_says_can_be_typed_and_done(directory: Path) -> None:
+    listen = free_port()
+    [typed] = [
+        block for block in re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) if "curl" in block
+    ]
+    [answer] = re.findall(r"The last one says `(.*?)`", README)
+    with Terminal(command_line("ca_start_dev", "--listen", listen), cwd=directory) as person:
+        person.wait_for("Ctrl-C ends it.")
+        commands = ["bash", "-euc", typed.replace("127.0.0.1:8080", listen)]
+        done = subprocess.run(commands, cwd=directory, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{answer}\n"), done.stderr
 
 
 def test_what_it_prints_can_be_copied_and_done(directory: Path) -> None:

@@ -21,6 +21,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
+def test_it_names_how_many_requests_are_served_at_a_time() -> None:
+    assert f"one of the `threads` ({FrontendSettings().threads})" in TEXT
+
+
 def pem_for(*names: str, common_name: str | None = None) -> bytes:
     return make_csr(*names, common_name=common_name)[1].public_bytes(Encoding.PEM)
 

@@ -381,7 +381,7 @@ def test_the_check_of_the_settings_says_what_they_mean(path: Path) -> None:
     text = describe_policy(policy_of(path, BASE + "[profile.server.names]\ndns=['.example.net']\ndeny_dns=['x.net']\n"))
     for line in (
         "profile server (the default):",
-        "  lives 1 days, at most 365 days",
+        "  lives 1 day, at most 365 days",
         "  for serverAuth, clientAuth",
         "  keys: p256, p384",
         "  names: dns .example.net; no wildcards; never dns x.net",

@@ -1,5 +1,6 @@
 """`make install` and `make uninstall`, and what they leave where."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def test_nothing_secret_is_installed(installed: Path) -> None:
         "etc/ca/signerd.toml",
         "etc/nginx/sites-available/signerd",
     ]
+
+
+def test_the_readmes_links_lead_to_documents_that_are_installed(installed: Path) -> None:
+    readme = installed / "usr/local/share/doc/signerd/README.md"
+    links = re.findall(r"\]\(([^):#]+)\)", readme.read_text())
+    assert links
+    assert [link for link in links if not (readme.parent / link).is_file()] == []
 
 
 def test_no_installer_of_packages_is_installed(installed: Path) -> None:
