@@ -21,6 +21,14 @@ ca = pwd.getpwnam("ca")
 year = 365 * 86_400
 renew_identity(Path("/var/lib/ca"), year, lambda: passphrase, int(time.time()) - 2 * year, Owner(ca.pw_uid, ca.pw_gid))
 """
+CERTIFICATE_OF_LAST_START = """
+import hashlib, sqlite3
+from protocol.wire import unpack
+
+db = sqlite3.connect("file:/var/lib/ca/ledger.db?mode=ro", uri=True)
+(body,) = db.execute("SELECT body FROM entries WHERE kind = 'start' ORDER BY seq DESC LIMIT 1").fetchone()
+print(hashlib.sha256(unpack(body)["certificate"]).hexdigest())
+"""
 PUT = "curl -sSf --cacert /var/lib/ca/ca.crt.pem -T /srv/client/web1.csr https://ca.example.net/api/csr/web1"
 RENEWAL = [
     one for one in commands("operate.md") if "--renew" in one.line or "reset-failed ca-signerd.service" in one.line
@@ -49,6 +57,8 @@ def test_the_documents_two_commands_bring_an_expired_authority_back(expired: Mac
         assert done.status == 0, done.stdout
     assert expired.run("openssl x509 -in /var/lib/ca/ca.crt.pem -noout -pubkey -subject") == before
     assert expired.run("stat --format %U:%G:%a /var/lib/ca/ca.crt.pem") == "ca:ca:644"
+    used = expired.run(f"{PYTHON} - <<'END'\n{CERTIFICATE_OF_LAST_START}\nEND")
+    assert used == expired.run("openssl x509 -in /var/lib/ca/ca.crt.pem -outform der | sha256sum | cut -d ' ' -f 1")
     # nginx's own ended with the CA's.
     expired.run("systemctl start ca-renew-nginx.service")
     assert "BEGIN CERTIFICATE" in expired.run(PUT)
