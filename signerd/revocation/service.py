@@ -9,12 +9,14 @@ from signerd.certificate import Issuer
 from signerd.key import RecordedKey
 from signerd.ledger import Ledger
 from signerd.policy.policy import Policy
+from signerd.rate import Rate
 from signerd.revocation.crls import Crls
 from signerd.revocation.responder import Responder
 from signerd.revocation.revoke import check, revoke_named, revoke_own
 from signerd.revocation.sweep import Sweep
 
 _log = logging.getLogger(__name__)
+IN_VAIN_MAX = 50  # holders' revocations in a second that change nothing: to check a signature takes up to a millisecond
 Outcome = Callable[[], RevokeReply | Refused | None]  # None: not yet
 
 
@@ -32,6 +34,7 @@ class Revocation:
         self._ledger = ledger
         self._sweep = Sweep.unfinished(ledger)
         self._sweeps_now = False
+        self._in_vain = Rate(IN_VAIN_MAX)
         self._failure: str | None = None
 
     def put_in_force(self, policy: Policy, issuer: Issuer) -> None:
@@ -61,9 +64,16 @@ class Revocation:
 
     def revoke_own(self, request: RevokeOwnRequest, asker: str, now: int) -> int:
         """A holder's revocation: since when the certificate is revoked. Raises ``Refused``."""
-        revoked_at = revoke_own(self._ledger, request, asker, now)
-        self._changed()
-        return revoked_at
+        if self._in_vain.is_used_up(now):
+            raise Refused(ErrorCode.BUSY, "too many revocations by holders have come to nothing: ask again in a second")
+        before = self._ledger.head.seq
+        try:
+            return revoke_own(self._ledger, request, asker, now)
+        finally:
+            if self._ledger.head.seq == before:
+                self._in_vain.count(now)
+            else:
+                self._changed()
 
     def crl(self, shard: int | None, now: int) -> CrlReply:
         """The CRL of a shard; None: of CA certificates. Raises ``Refused``: ``not_found``, ``unavailable``, or

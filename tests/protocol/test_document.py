@@ -14,6 +14,7 @@ from protocol.fields import Message
 from protocol.messages import OPERATIONS, Socket
 from signerd import connection
 from signerd.operations import ANSWERS
+from signerd.revocation.service import IN_VAIN_MAX
 from tests.raw_peer import RawPeer
 from tests.running import ROOT, Signer
 
@@ -183,6 +184,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "seconds from the connection to the end of the hello": connection.HELLO_SECONDS,
         "seconds from a frame's first byte to its last": connection.FRAME_SECONDS,
         "seconds for a reply to be taken": connection.REPLY_SECONDS,
+        "revoke_own a second that changes nothing": IN_VAIN_MAX,
         "connections that wait while the signer restarts": daemon.BACKLOG,
     }
 

@@ -11,10 +11,22 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from protocol.errors import ErrorCode, Refused
+from signerd.revocation.service import IN_VAIN_MAX
 from tests.authorities import LocalAuthority, local_authority
 from tests.csrs import OPENSSL_KEYS, csr_for, dns, make_csr, openssl_csr, private_key, signature_by
 from tests.identities import DAY, NOW
-from tests.revocations import ask_revoke_own, crl_of, issue, publish, reasons_on, revoke, serial_of, status_of
+from tests.revocations import (
+    ask_ocsp,
+    ask_revoke_own,
+    crl_of,
+    issue,
+    ocsp_request,
+    publish,
+    reasons_on,
+    revoke,
+    serial_of,
+    status_of,
+)
 
 KEY = private_key("ed25519")  # the key of every CSR by tests.csrs that names no other
 
@@ -145,6 +157,34 @@ def test_what_is_revoked_already_is_answered_by_when_it_was(at: LocalAuthority) 
     at.now += 100
     assert ask_revoke_own(at, serial_of(one), "keyCompromise", prove(one)) == NOW
     assert status_of(at, one) == ("revoked", "superseded")
+
+
+def test_a_holder_who_repeats_it_costs_the_ledger_nothing_and_no_answer_that_was_kept(at: LocalAuthority) -> None:
+    [one, other] = issue(at, 2)
+    ask_revoke_own(at, serial_of(one), "keyCompromise", prove(one))
+    request = ocsp_request(at.ca, other)
+    kept = ask_ocsp(at, request)  # signed anew it would differ: by ECDSA
+    before = at.ledger.head
+    for _ in range(3):
+        ask_revoke_own(at, serial_of(one), "keyCompromise", prove(one))
+    assert at.ledger.head == before
+    assert ask_ocsp(at, request) == kept
+
+
+def test_revocations_in_vain_are_looked_at_so_many_times_a_second_and_no_more(at: LocalAuthority) -> None:
+    """Each takes as long as a signature does to be checked; a taken-over frontend may send any number of them."""
+    [one, other] = issue(at, 2)
+    codes = [code(at, one, "keyCompromise", bytes(64)) for _ in range(200)]
+    assert codes.count(ErrorCode.NOT_AUTHORIZED) == IN_VAIN_MAX
+    assert set(codes[IN_VAIN_MAX:]) == {ErrorCode.BUSY}
+    at.now += 1
+    ask_revoke_own(at, serial_of(other), "keyCompromise", prove(other))
+    assert status_of(at, other) == ("revoked", "keyCompromise")
+
+
+def test_holders_who_have_something_to_revoke_are_not_counted(at: LocalAuthority) -> None:
+    for one in issue(at, IN_VAIN_MAX + 1):
+        ask_revoke_own(at, serial_of(one), "superseded", prove(one, "superseded"))
 
 
 def test_a_hold_does_not_keep_the_holder_from_revoking(at: LocalAuthority) -> None:
