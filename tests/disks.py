@@ -11,7 +11,7 @@ FILE_SYSTEMS = ("ext4", "tmpfs")
 
 
 @contextlib.contextmanager
-def small_disk(at: Path, kind: str, size: int = 64 * MIB) -> Iterator[Path]:
+def small_disk(at: Path, kind: str, size: int = 128 * MIB) -> Iterator[Path]:
     """A file system of this kind and size (bytes), mounted in the new directory ``at``."""
     at.mkdir(mode=0o700)
     if kind == "tmpfs":

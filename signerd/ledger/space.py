@@ -7,12 +7,14 @@ where a record has no room. It grows again when there is room. The first failed 
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 64 * 1024 * 1024  # so large is the reserve, and so large the ballast,
-_SHARE = 16  # but no larger than such a part of a small disk
+_SHARE = 16  # but no larger than such a part of a small disk,
+_RESERVE_BYTES_MIN = 8 * 1024 * 1024  # and no smaller: the write-ahead log has 4 MiB before the file grows by them
 _PIECES = 64  # of the ballast: as often it gives way to whoever fills the disk
 _PIECE_BYTES_MIN = 256 * 1024  # less is no room to start in
 _MIB = 1024 * 1024
@@ -24,7 +26,7 @@ class Space:
     def __init__(self, ledger: Path) -> None:
         self._directory = ledger.parent
         self._path = ledger.with_name(f"{ledger.name}.ballast")
-        self._whole = self._reserve = min(RESERVE_BYTES, self._disk()[0] // _SHARE)
+        self._whole = self._reserve = min(RESERVE_BYTES, max(self._disk()[0] // _SHARE, _RESERVE_BYTES_MIN))
         self._piece = max(self._whole // _PIECES, _PIECE_BYTES_MIN)
         self._held = self._measure()
         self.shortage: str | None = None  # why nothing is to be issued, as of the last ``look``
@@ -43,10 +45,13 @@ class Space:
             _log.warning("%s", self.shortage or "the ledger's disk has room again: issuance goes on")
         return self.shortage
 
-    def make_room(self, size: int = 0) -> None:
-        """Gives up as much of the ballast as it takes to write ``size`` bytes, or what an entry or a few take."""
-        missing = max(size, self._piece) - self._disk()[1]
-        if missing <= 0 or self._held == 0:
+    def make_room(self, needed: Callable[[], int] = lambda: 0) -> None:
+        """Gives up as much of the ballast as it takes to write so many bytes, and no less than a start takes."""
+        free = self._disk()[1]
+        if free >= self._reserve or self._held == 0:
+            return
+        missing = max(needed(), self._piece) - free
+        if missing <= 0:
             return
         pieces = -(-missing // self._piece)
         try:

@@ -22,19 +22,21 @@ from pathlib import Path
 from typing import Any
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from protocol.wire import pack, unpack
+from protocol.wire import WireError, pack, unpack
 from signerd.ledger import index, schema
 from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
 from signerd.ledger.file import if_full, lock, prepare
 from signerd.ledger.index import Fact
 from signerd.ledger.space import Space
 from signerd.ledger.verify import Stretch, apply_again, verify_stretch
+from signerd.ledger.weight import rows, written
 from signerd.second_thread import SecondThread
 
 _log = logging.getLogger(__name__)
 
 _COMMITS_AVERAGED = 16
-_BACKLOG = 512  # entries, at which the index is brought up to date, which takes some 4 ms
+_BACKLOG = 512  # entries, at which the index is brought up to date, which takes some 4 ms,
+_BACKLOG_ROWS = 8192  # or rows of it, where there are many names
 _TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
 
 
@@ -50,6 +52,7 @@ class Ledger:
         self._durable = 0  # the last entry that is
         self._unwritten: list[Entry] = []  # appended, and neither committed nor read yet
         self._backlog: list[Fact] = []  # what the index does not know yet
+        self._backlog_rows = 0  # that the index gets by it
         self._serials: set[bytes] = set()  # of the certificates in there
         self.space = Space(path)
         self.space.make_room()
@@ -91,6 +94,7 @@ class Ledger:
         entry = link(self.head, max(now, self.head.time), kind, pack(body))
         self._unwritten.append(entry)
         self._backlog.append(Fact(entry.seq, entry.time, kind, body))
+        self._backlog_rows += rows(body)
         self.head = entry.head
         return entry.seq
 
@@ -99,7 +103,7 @@ class Ledger:
         needs the file waits for the fsync, and after it ``then`` is called, in another thread."""
         with self._final_failure():
             self._write()
-            if len(self._backlog) >= _BACKLOG:
+            if len(self._backlog) >= _BACKLOG or self._backlog_rows >= _BACKLOG_ROWS:
                 self._index(_signed(self._backlog))
             if self._db.in_transaction:
                 if then is None:
@@ -172,6 +176,7 @@ class Ledger:
             self._begin()
             index.apply(self._db, self._backlog[:count])
             del self._backlog[:count]
+            self._backlog_rows = sum(rows(fact.body) for fact in self._backlog)
             self._serials = {fact.body["serial"] for fact in self._backlog if index.is_certificate(fact)}
 
     def _index_all(self) -> None:
@@ -180,7 +185,7 @@ class Ledger:
 
     def _begin(self) -> None:
         if not self._db.in_transaction:
-            self.space.make_room()
+            self.space.make_room(lambda: written(self._backlog_rows, self.size))
             self._db.execute("BEGIN IMMEDIATE")
 
     def _catch_up(self) -> None:
@@ -189,9 +194,10 @@ class Ledger:
         if indexed > self.head.seq:
             problem = f"the index knows entry {indexed}, and the last is {self.head.seq}"
         sql = "SELECT seq, time, kind, body, hash FROM entries WHERE seq > ? ORDER BY seq"
-        rows = self._db.execute(sql, (indexed,)).fetchall()
+        behind = self._db.execute(sql, (indexed,)).fetchall()
+        self.space.make_room(lambda: written(sum(_rows_of(row[3]) for row in behind), self.size))
         self._begin()
-        for row in rows:
+        for row in behind:
             problem = problem or apply_again(self._db, Entry(*row))
         if problem is not None:
             raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
@@ -214,6 +220,7 @@ class Ledger:
         _log.critical("%s", self._failure)
         self._unwritten.clear()
         self._backlog.clear()
+        self._backlog_rows = 0
         with contextlib.suppress(sqlite3.Error):
             self._db.rollback()
             try:
@@ -328,6 +335,14 @@ class Ledger:
                 raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
             before = Entry(*row).head
         return before
+
+
+def _rows_of(body: bytes) -> int:
+    """As ``rows``, of an entry's body as it stands in the file: none where it can't be read."""
+    try:
+        return rows(unpack(body))
+    except WireError:
+        return 0
 
 
 def _signed(backlog: Sequence[Fact]) -> int:

@@ -15,7 +15,6 @@ from signerd.proofs import REVOKE_PREFIX, signed_by
 from signerd.revocation.reasons import HOLDER_REASONS, REASONS, RELEASE
 
 _log = logging.getLogger(__name__)
-_ROOM = 8 * 1024  # bytes, for each: its page of the index, and one of those that list what is revoked
 
 
 def check(request: RevokeRequest, now: int) -> None:
@@ -118,6 +117,5 @@ def facts(request: RevokeRequest, asker: str) -> dict[str, Any]:
 
 def record(ledger: Ledger, changing: Sequence[Found], facts: Mapping[str, Any], now: int) -> None:
     """Appends the entry that revokes these certificates, or without a reason releases them."""
-    ledger.space.make_room(len(changing) * _ROOM)
     which = {"certificates": [found.seq for found in changing], "shards": sorted({found.shard for found in changing})}
     ledger.append(now, Kind.REVOKED if "reason" in facts else Kind.RELEASED, {**which, **facts})

@@ -75,13 +75,13 @@ def test_a_credential_of_another_machine_is_named_as_what_is_wrong(machine: Mach
 
 @pytest.fixture
 def small_disk(machine: Machine) -> Iterator[Machine]:
-    """The machine, with a state directory of 16 MB that holds the identity and the ledger as they are."""
+    """The machine, with a state directory of 64 MB that holds the identity and the ledger as they are."""
     machine.run(
         """
         systemctl stop ca-sign.socket ca-admin.socket ca-signerd.service
         rm -f /var/lib/ca/ledger.db.ballast
         cp -a /var/lib/ca /root/state
-        mount -t tmpfs -o size=16m,mode=700,uid=$(id -u ca),gid=$(id -g ca) tmpfs /var/lib/ca
+        mount -t tmpfs -o size=64m,mode=700,uid=$(id -u ca),gid=$(id -g ca) tmpfs /var/lib/ca
         cp -a /root/state/. /var/lib/ca/
         systemctl start ca-signerd
         """
@@ -96,7 +96,7 @@ def small_disk(machine: Machine) -> Iterator[Machine]:
     )
 
 
-FILL = "dd if=/dev/zero of=/var/lib/ca/filler bs=1k count=20000 2>/dev/null || :"
+FILL = "dd if=/dev/zero of=/var/lib/ca/filler bs=1k count=70000 2>/dev/null || :"
 
 
 def test_with_the_disk_full_and_no_ballast_the_signer_says_that_it_is_the_ledger_and_the_frontend_starts(
