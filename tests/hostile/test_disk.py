@@ -124,7 +124,7 @@ def what_happened(line: str) -> str | None:
         "fsync,fdatasync:error=ENOSPC",
         "pwrite64:error=ENOSPC",
         "pwrite64:error=EIO",
-        "pwrite64:error=ENOSPC:when=3+",  # after part of the record
+        "pwrite64:error=ENOSPC:when=2+",  # after part of the record
         "pwrite64:error=EDQUOT",
     ],
 )
