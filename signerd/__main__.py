@@ -93,12 +93,16 @@ Examples:
 )
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # what can't be read is bad configuration, not wrong usage
     default=Path("/etc/ca/signerd.toml"),
     show_default=True,
     help="The signer's settings and policy.",
 )
-@click.option("--passphrase-file", type=click.Path(path_type=Path), help="A file with the passphrase of the CA's key.")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, readable=False),
+    help="A file with the passphrase of the CA's key.",
+)
 @click.option(
     "--check-config",
     is_flag=True,

@@ -85,7 +85,7 @@ def with_missing_values(arguments: Sequence[str]) -> list[str]:
 )
 @click.option(
     "--passphrase-file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="A file, readable by nobody else, that holds the passphrase of the new key. Otherwise CA_PASSPHRASE "
     "in the environment is taken, or you are asked.",
 )

@@ -24,20 +24,17 @@ _SOCKETS = {
 
 def check_units() -> Iterator[Finding]:
     """Each unit is loaded, comes with the next boot, and runs."""
-    bad = False
-    for unit in _UNITS:
-        state = _properties(
-            unit, "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result"
-        )
-        if state is None:
-            yield Finding("units", Level.UNKNOWN, "systemctl doesn't answer", "run it where systemd is process 1")
-            return
-        finding = _unit_finding(unit, state)
-        if finding is not None:
-            bad = True
-            yield finding
-    if not bad:
-        yield Finding("units", Level.OK, "all are running, and enabled for the next boot")
+    wanted = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result")
+    states = {unit: _properties(unit, *wanted) for unit in _UNITS}
+    if None in states.values():
+        yield Finding("units", Level.UNKNOWN, "systemctl doesn't answer", "run it where systemd is process 1")
+        return
+    known = {unit: state for unit, state in states.items() if state is not None}
+    if any(known[unit]["ActiveState"] != "active" for unit in _SERVICES):
+        # A socket comes with its service: that it isn't there either is no second finding.
+        known = {unit: state for unit, state in known.items() if unit in _SERVICES or state["Result"] != "success"}
+    findings = [finding for unit, state in known.items() if (finding := _unit_finding(unit, state))]
+    yield from findings or [Finding("units", Level.OK, "all are running, and enabled for the next boot")]
 
 
 def _unit_finding(unit: str, state: dict[str, str]) -> Finding | None:
@@ -46,6 +43,9 @@ def _unit_finding(unit: str, state: dict[str, str]) -> Finding | None:
     if state["ActiveState"] != "active":
         detail = f"{unit} is {state['ActiveState']} ({state['Result']})"
         advice = f"systemctl status {unit} says why; then: systemctl reset-failed {unit}; systemctl restart {unit}"
+        if state["ActiveState"] == "inactive" and state["UnitFileState"] == "disabled":
+            detail = f"{unit} is inactive, and not started at boot either"
+            advice = f"systemctl enable --now {unit}"
         return Finding("units", Level.PROBLEM, detail, advice)
     if unit in _SERVICES and state["UnitFileState"] != "enabled":
         return Finding("units", Level.WARNING, f"{unit} is not started at boot", f"systemctl enable {unit}")
@@ -81,20 +81,28 @@ def check_sandboxes() -> Iterator[Finding]:
 
 def check_sockets() -> Iterator[Finding]:
     """Each socket belongs to whom it is for, and nobody else may connect."""
-    bad = False
-    for path, (owner, group, unit) in _SOCKETS.items():
-        if not path.exists() or not stat.S_ISSOCK((status := path.stat()).st_mode):
-            bad = True
-            yield Finding("sockets", Level.PROBLEM, f"there is no socket {path}", f"systemctl restart {unit}")
-            continue
-        found = (_name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid))
-        if found != (owner, group or found[1]) or status.st_mode & 0o007:
-            bad = True
-            detail = f"{path} is {':'.join(found)}, mode {stat.S_IMODE(status.st_mode):o}"
-            advice = f"it should be {owner}:{group or found[1]}, mode 660: systemctl cat {unit}, and restart that"
-            yield Finding("sockets", Level.PROBLEM, detail, advice)
-    if not bad:
-        yield Finding("sockets", Level.OK, "each belongs to whom it is for")
+    seen = [(path, unit) for path, (_, _, unit) in _SOCKETS.items() if path.is_socket() or _is_active(unit)]
+    findings = [finding for path, unit in seen if (finding := _socket_finding(path, unit))]
+    if seen:
+        yield from findings or [Finding("sockets", Level.OK, "each belongs to whom it is for")]
+
+
+def _is_active(unit: str) -> bool:
+    """Where it isn't, check_units says so."""
+    return (_properties(unit, "ActiveState") or {}).get("ActiveState", "active") == "active"
+
+
+def _socket_finding(path: Path, unit: str) -> Finding | None:
+    if not path.is_socket():
+        return Finding("sockets", Level.PROBLEM, f"there is no socket {path}", f"systemctl restart {unit}")
+    owner, group, _ = _SOCKETS[path]
+    status = path.stat()
+    found = (_name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid))
+    if found == (owner, group or found[1]) and not status.st_mode & 0o007:
+        return None
+    detail = f"{path} is {':'.join(found)}, mode {stat.S_IMODE(status.st_mode):o}"
+    advice = f"it should be {owner}:{group or found[1]}, mode 660: systemctl cat {unit}, and restart that"
+    return Finding("sockets", Level.PROBLEM, detail, advice)
 
 
 def check_memory() -> Iterator[Finding]:

@@ -58,6 +58,15 @@ def test_settings_that_the_signer_may_not_read_are_refused(state: Path) -> None:
 
 
 @needs_root
+def test_whoever_may_not_read_the_settings_hears_that_and_no_usage(state: Path) -> None:
+    config = state.parent / "signerd.toml"
+    config.chmod(0o600)
+    as_other = ("setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups")
+    done = run("ca_signerd", "--check-config", "--config", config, before=as_other)
+    assert (done.returncode, done.stderr) == (78, f"ca_signerd: {config}: can't be read: Permission denied\n")
+
+
+@needs_root
 def test_somebody_elses_file_beside_the_signers_is_refused(state: Path) -> None:
     os.chown(state / "web1", OTHER_UID, OTHER_UID)
     (state / "web1").chmod(0o604)

@@ -247,6 +247,19 @@ def test_what_the_documents_make_for_a_client_is_well_and_passes_the_check_befor
         machine.run("ca_admin reload")
 
 
+def test_before_the_first_start_it_says_what_to_start_and_no_more(machine: Machine) -> None:
+    machine.run("systemctl disable --now ca-signerd ca-frontend ca-{sign,admin,frontend}.socket 2>&1")
+    try:
+        found = bad(findings(machine)[1])
+        said = {one["detail"]: one["advice"] for one in found if one["check"] in {"units", "sockets"}}
+    finally:
+        machine.run("systemctl enable --now ca-signerd ca-frontend 2>&1")
+    assert said == {
+        f"{unit}.service is inactive, and not started at boot either": f"systemctl enable --now {unit}.service"
+        for unit in ("ca-signerd", "ca-frontend")
+    }
+
+
 @contextlib.contextmanager
 def sick(machine: Machine, wrongs: Collection[Wrong]) -> Iterator[None]:
     """The machine with all these things wrong, for as long as the block lasts."""
