@@ -19,6 +19,7 @@ from signerd.issuance import Asker
 from signerd.peers import Credentials
 
 CONNECTIONS_MAX = {Socket.SIGN: 512, Socket.ADMIN: 32}  # below the usual limit of 1,024 descriptors
+RESERVED = 8  # more on admin.sock for root and the signer's own user, whom the operators' connections can't lock out
 HELLO_SECONDS = 5.0  # from the connection to a whole hello
 FRAME_SECONDS = 10.0  # from a frame's first byte to its last: a local peer needs a millisecond
 REPLY_SECONDS = 10.0  # for a peer to take a reply
@@ -32,7 +33,7 @@ def reserve_descriptors() -> None:
     Without a descriptor left accept() would fail, and fail again, until one is closed. Raises
     ``ConfigurationError`` where the limit of open files doesn't allow for them.
     """
-    wanted = sum(CONNECTIONS_MAX.values()) + _OTHER_DESCRIPTORS
+    wanted = sum(CONNECTIONS_MAX.values()) + RESERVED + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < wanted:
         raise ConfigurationError(f"{hard} files may be open at once, and {wanted} are needed: raise LimitNOFILE=")

@@ -26,7 +26,7 @@ from protocol.logs import LogHandler
 from protocol.messages import OPERATIONS, PROTOCOL_VERSION, HelloRequest, IssueRequest, Socket
 from protocol.wire import WireError, decode_request, encode_refusal, encode_reply
 from signerd.authority import Authority
-from signerd.connection import CONNECTIONS_MAX, Connection, expendable, reserve_descriptors
+from signerd.connection import CONNECTIONS_MAX, RESERVED, Connection, expendable, reserve_descriptors
 from signerd.group_commit import Asked, GroupCommit
 from signerd.operations import ANSWERS, Later
 from signerd.peers import Admission, credentials
@@ -139,7 +139,7 @@ class Server:
         if not self._admission.allows(where, peer):
             _log.warning("audit: uid %d may not connect to %s.sock", who.uid, where.value)
             peer.close()
-        elif not self._make_room(where):
+        elif not self._make_room(where, self._limit(where, who.uid)):
             _log.warning("audit: uid %d has no room on %s.sock: each connection is busy", who.uid, where.value)
             peer.close()
         else:
@@ -147,10 +147,15 @@ class Server:
             self._connections.add(connection)
             self._watch(connection)
 
-    def _make_room(self, where: Socket) -> bool:
+    def _limit(self, where: Socket, uid: int) -> int:
+        """How many connections there may be where one of this user is to be among them."""
+        is_master = where is Socket.ADMIN and uid in self._admission.admin_uids
+        return CONNECTIONS_MAX[where] + (RESERVED if is_master else 0)
+
+    def _make_room(self, where: Socket, limit: int) -> bool:
         """At the limit, ends a connection; says whether there is room: not while each has a request under way."""
         others = self._on(where)
-        if len(others) < CONNECTIONS_MAX[where]:
+        if len(others) < limit:
             return True
         victim = expendable(others)
         if not victim.busy:

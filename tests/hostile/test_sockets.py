@@ -5,7 +5,9 @@ The limits that the tests rest on are the signer's own (signerd/connection.py, s
 
 import array
 import contextlib
+import grp
 import itertools
+import os
 import select
 import socket
 import struct
@@ -20,10 +22,11 @@ import pytest
 from protocol.client import SignerClient
 from protocol.messages import IssueRequest, Socket
 from protocol.wire import FRAME_BYTES_MAX
-from signerd.connection import CONNECTIONS_MAX, FRAME_SECONDS, HELLO_SECONDS, REPLY_SECONDS
+from signerd.connection import CONNECTIONS_MAX, FRAME_SECONDS, HELLO_SECONDS, REPLY_SECONDS, RESERVED
 from tests.csrs import csr_for, dns
+from tests.identities import OTHER_UID
 from tests.raw_peer import RawPeer, frame
-from tests.running import Signer, eventually, needs_root
+from tests.running import ROOT, Signer, eventually, needs_root
 
 CSR = csr_for(dns("a.example.net"))
 REQUEST = IssueRequest(csr=CSR, client="web1")
@@ -184,14 +187,14 @@ def test_a_thousand_connections_cost_a_bounded_number_of_descriptors_and_whoever
             assert idle.ask("describe")["ok"] is True  # the oldest of all, and another process's
             assert child.stdin is not None
             child.stdin.close()
-        assert most <= at_rest + CONNECTIONS_MAX[where] + 10
+        assert most <= at_rest + CONNECTIONS_MAX[where] + RESERVED + 10
         eventually(lambda: signer.descriptors() <= at_rest + 4, "that the descriptors are closed")
-    assert signer.log.count("makes room") >= 1000 - CONNECTIONS_MAX[where]
+    assert signer.log.count("makes room") >= 1000 - CONNECTIONS_MAX[where] - RESERVED
 
 
 def test_of_one_process_s_connections_the_one_that_was_idle_for_longest_makes_room(signer: Signer) -> None:
     with contextlib.ExitStack() as stack:
-        most = CONNECTIONS_MAX[Socket.ADMIN]
+        most = CONNECTIONS_MAX[Socket.ADMIN] + RESERVED
         peers = [stack.enter_context(RawPeer(signer.admin_path)) for _ in range(most)]
         peers[0].ask("describe")
         stack.enter_context(RawPeer(signer.admin_path))
@@ -214,6 +217,41 @@ def test_while_every_connection_is_busy_a_newcomer_is_turned_away_and_the_other_
         for peer in peers:
             peer.close()
     eventually(lambda: can_be_asked(signer), "an answer after the attack")
+
+
+BE_STUCK = """
+import json, os, sys
+from tests.hostile.test_sockets import keep_busy
+from tests.raw_peer import RawPeer
+
+path, gid, uid, number = sys.argv[1], *map(int, sys.argv[2:])
+os.setgroups([gid])
+os.setgid(uid)
+os.setuid(uid)
+peers = []
+for _ in range(number):
+    peers.append(RawPeer(path, greet=False))
+    keep_busy(peers[-1])
+print("stuck", flush=True)
+sys.stdin.read()
+"""
+
+
+@needs_root  # becomes another user
+def test_operators_who_are_stuck_on_every_connection_lock_out_each_other_but_not_root_nor_the_signer_s_user() -> None:
+    group = next(group for group in grp.getgrall() if group.gr_gid)
+    with Signer(uid=OTHER_UID + 7, sign_users=["0"], admin_group=group.gr_name) as signer:
+        arguments = [signer.admin_path, str(group.gr_gid), str(OTHER_UID), str(CONNECTIONS_MAX[Socket.ADMIN] + 20)]
+        command = [sys.executable, "-c", BE_STUCK, *arguments]
+        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"stuck\n"
+            signer.wait_for_log(rf"uid {OTHER_UID} has no room on admin\.sock")
+            for _ in range(RESERVED):
+                assert signer.admin().ask_status().state == "ready"
+            child.stdin.close()
 
 
 def keep_busy(peer: RawPeer) -> None:

@@ -181,6 +181,9 @@ def test_the_limits_are_those_of_the_code() -> None:
         "characters of a refusal's detail": wire.DETAIL_MAX,
         "connections to sign.sock": connection.CONNECTIONS_MAX[Socket.SIGN],
         "connections to admin.sock": connection.CONNECTIONS_MAX[Socket.ADMIN],
+        "connections to admin.sock, for root and the signer's user": (
+            connection.CONNECTIONS_MAX[Socket.ADMIN] + connection.RESERVED
+        ),
         "seconds from the connection to the end of the hello": connection.HELLO_SECONDS,
         "seconds from a frame's first byte to its last": connection.FRAME_SECONDS,
         "seconds for a reply to be taken": connection.REPLY_SECONDS,
