@@ -53,9 +53,9 @@ def write_private_file(path: Path, content: bytes, *, mode: int = 0o600, owner: 
     sync_directory(path.parent)
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in ``path`` durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_directory(path: Path | str, directory: int | None = None) -> None:
+    """Make the names in ``path``, below ``directory`` if that is given, durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     try:
         os.fsync(descriptor)
     finally:
