@@ -35,6 +35,7 @@ CAS = (*ROOTS, BELOW_A_ROOT)
 LEAF_KEYS = tuple(OPENSSL_KEYS)
 USAGES = tuple(EXTENDED_KEY_USAGES)
 
+_BASE_URL = "http://127.0.0.1:1"  # where nobody answers whoever asks all the same
 _SHARD = 16  # certificates: what is issued here takes several
 _AGE = 600  # seconds that have gone by since: nothing is of the future
 _YEAR = 365 * DAY
@@ -81,7 +82,7 @@ def signed_by(ca: str) -> Signed:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(authority, "CRL_SHARD_CERTIFICATES", _SHARD)
         directory, now = Path(name), int(time.time()) - _AGE
-        options: dict[str, Any] = {"signer": "base_url = 'http://ca.example.net'", "now": now}
+        options: dict[str, Any] = {"signer": f"base_url = '{_BASE_URL}'", "now": now}
         with local_authority(directory, _policy(), identity=_identity(directory, ca, now), **options) as at:
             return _sign_everything(at, directory)
 

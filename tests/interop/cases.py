@@ -55,6 +55,11 @@ class Case:
         return "\t".join(map(str, (self.name, EXTENDED_KEY_USAGES[self.usage], *files)))
 
 
+def pem_of(path: Path) -> Path:
+    """The same as PEM."""
+    return path.with_name(f"{path.name}.pem")
+
+
 class Files:
     """Writes what one CA signed, and makes its cases."""
 
@@ -78,7 +83,7 @@ class Files:
         path = self._directory / name
         path.write_bytes(der)
         if label:
-            path.with_name(f"{name}.pem").write_text(pem.encode(der, label))
+            pem_of(path).write_text(pem.encode(der, label))
         return path
 
     def cases(self) -> Iterator[Case]:

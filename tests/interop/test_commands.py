@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from signerd.policy.usages import EXTENDED_KEY_USAGES
-from tests.interop.cases import GOOD, REVOKED, Case, assert_agrees
+from tests.interop.cases import GOOD, REVOKED, Case, assert_agrees, pem_of
 
 _OPENSSL_PURPOSES = {  # openssl-verification-options(1); none is for code or IKE before 3.2
     "serverAuth": "sslserver",
@@ -31,25 +31,34 @@ def test_gnutls_verifies_everything(cases: list[Case]) -> None:
 
 def _openssl(case: Case) -> str:
     if case.crl is None:
-        ask = ("ocsp", "-respin", case.ocsp or "", "-no_nonce", "-issuer", _pem(case.issuer), "-cert", _pem(case.leaf))
-        said = _says("openssl", *ask, "-CAfile", _pem(case.root))
-        return _verdict(said, f"{_pem(case.leaf)}: good", f"{_pem(case.leaf)}: revoked", "Response verify OK")
-    others = [option for one in case.intermediates for option in ("-untrusted", _pem(one))]
+        ask = (
+            "ocsp",
+            "-respin",
+            case.ocsp or "",
+            "-no_nonce",
+            "-issuer",
+            pem_of(case.issuer),
+            "-cert",
+            pem_of(case.leaf),
+        )
+        said = _says("openssl", *ask, "-CAfile", pem_of(case.root))
+        return _verdict(said, f"{pem_of(case.leaf)}: good", f"{pem_of(case.leaf)}: revoked", "Response verify OK")
+    others = [option for one in case.intermediates for option in ("-untrusted", pem_of(one))]
     purpose = _OPENSSL_PURPOSES.get(case.usage)
     options = ("-x509_strict", "-crl_check", *(("-purpose", purpose) if purpose else ()))
-    files = ("-CRLfile", _pem(case.crl), "-CAfile", _pem(case.root), *others, _pem(case.leaf))
+    files = ("-CRLfile", pem_of(case.crl), "-CAfile", pem_of(case.root), *others, pem_of(case.leaf))
     return _verdict(_says("openssl", "verify", *options, *files), ": OK\n", "certificate revoked")
 
 
 def _gnutls(case: Case) -> str:
     if case.ocsp is not None:
         # It looks up no chain in an answer: GnuTLS hands it the issuer that it has verified already.
-        said = _says("ocsptool", "-e", "--load-trust", _pem(case.issuer), "--load-response", case.ocsp)
+        said = _says("ocsptool", "-e", "--load-trust", pem_of(case.issuer), "--load-response", case.ocsp)
         return _verdict(said, "Certificate Status: good", "Certificate Status: revoked", "Response: Success")
     chain = case.leaf.with_suffix(".chain")
-    chain.write_text("".join(_pem(one).read_text() for one in (case.leaf, *case.intermediates)))
-    crl = ("--load-crl", _pem(case.crl)) if case.crl else ()
-    options = ("--verify-purpose", EXTENDED_KEY_USAGES[case.usage], "--load-ca-certificate", _pem(case.root))
+    chain.write_text("".join(pem_of(one).read_text() for one in (case.leaf, *case.intermediates)))
+    crl = ("--load-crl", pem_of(case.crl)) if case.crl else ()
+    options = ("--verify-purpose", EXTENDED_KEY_USAGES[case.usage], "--load-ca-certificate", pem_of(case.root))
     said = _says("certtool", "--verify", *options, *crl, "--infile", chain)
     _, _, last = said.rpartition("Chain verification output: ")
     return _verdict(last, "Verified. The certificate is trusted.", "chain is revoked")
@@ -60,10 +69,6 @@ def _verdict(said: str, good: str, revoked: str, besides: str = "") -> str:
     if besides not in said:
         return said
     return GOOD if good in said else REVOKED if revoked in said else said
-
-
-def _pem(path: Path) -> Path:
-    return path.with_name(f"{path.name}.pem")
 
 
 def _says(*command: str | Path) -> str:
