@@ -119,7 +119,7 @@ def _wrong_with(path: Path, signer: Owner, *, own: bool, secret: bool) -> Findin
 
 
 def check_disk(ledger: Path) -> Iterator[Finding]:
-    """There is room: a full disk ends issuance until the signer is started again."""
+    """There is room: without the signer's reserve nothing is issued."""
     directory = ledger.parent
     if not directory.exists():
         yield Finding("disk", Level.PROBLEM, f"{directory} isn't there", "systemd-tmpfiles --create")
@@ -127,7 +127,7 @@ def check_disk(ledger: Path) -> Iterator[Finding]:
     found = os.statvfs(directory)
     free = found.f_bavail * found.f_frsize
     detail = f"{free // 2**20} MiB are free for {ledger}"
-    advice = f"make room on the file system of {directory}: on a full disk nothing is issued"
+    advice = f"make room on the file system of {directory}: while it is nearly full nothing is issued"
     if free < _DISK_PROBLEM_BYTES or (found.f_files and found.f_favail < 100):
         yield Finding("disk", Level.PROBLEM, detail, advice)
     elif free < _DISK_WARNING_BYTES:

@@ -1,5 +1,6 @@
 """What issuance may add to the ledger: so much for a certificate, and so much in a day, under whatever client ids."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from signerd.policy.quota import ByteQuota, size_text
 from tests.authorities import LocalAuthority, local_authority
 from tests.csrs import csr_for, dns, extension_request, make_csr, private_key, san, tlv
 from tests.identities import DAY
+from tests.running import ROOT
 
 KIB = 1024
 ONE = csr_for(dns("web1.example.net"))
@@ -159,3 +161,10 @@ def test_refusals_by_quota_take_no_more_than_fifty_megabytes_in_a_day(tmp_path: 
 def test_a_quota_of_bytes_is_read_and_shown(text: str, size: int, shown: str) -> None:
     quota = ByteQuota.parse(text)
     assert (quota.count, str(quota)) == (size, shown)
+
+
+@pytest.mark.parametrize("file", ["packaging/etc/signerd.toml", "frontend/dev.py"])
+def test_what_is_shipped_bounds_the_bytes_of_a_day(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    [quota] = re.findall(r'^\[quota\]\n(?:.+\n)*?bytes = "([^"]+)"', text, re.MULTILINE)
+    assert ByteQuota.parse(quota) == ByteQuota(2**30, DAY)
