@@ -79,8 +79,9 @@ def _replacing(found: Destination, mode: int) -> Iterator[BinaryIO]:
     temporary = f".{found.name}.{secrets.token_hex(8)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # what is there under this name already is an error
     descriptor = os.open(temporary, flags, PRIVATE, dir_fd=directory)
+    way_there = f"/proc/self/fd/{directory}/{temporary}"  # for who opens it by its name once more: SQLite
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(way_there, "wb", opener=lambda *_: descriptor) as file:
             yield file
             file.flush()
             if mode != PRIVATE:
