@@ -1,6 +1,6 @@
 """What a leaf may be for, and what its key may therefore do (RFC 5280, 4.2.1.3 and 4.2.1.12)."""
 
-from collections.abc import Collection
+import functools
 
 CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 CODE_SIGNING = "1.3.6.1.5.5.7.3.3"
@@ -23,7 +23,8 @@ _SIGN_ONLY = frozenset(
 )  # RFC 5280, 4.2.1.12, has no keyEncipherment for these
 
 
-def key_usages(key_type: str, extended_key_usage: Collection[str]) -> frozenset[str]:
+@functools.lru_cache(maxsize=256)
+def key_usages(key_type: str, extended_key_usage: tuple[str, ...]) -> frozenset[str]:
     """The keyUsage bits of a certificate for these usages (OIDs), by their names in RFC 5280."""
     found = {"digitalSignature"}
     if key_type.startswith("rsa") and not _SIGN_ONLY.issuperset(extended_key_usage):

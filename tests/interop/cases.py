@@ -94,6 +94,7 @@ class Files:
         yield self._case("empty-crl", first, crl="empty")
         yield self._case("crl-of-its-shard", first, crl=self.signed.shard(first))
         yield self._case("crl-of-another-shard", first, crl="1", expected=REFUSED)
+        yield self._case("crl-of-cas", first, crl="cas", expected=REFUSED)
         yield self._case("ocsp", first, ocsp="good")
         yield self._case("another-usage", first._replace(profile="codeSigning"), first, crl="all", expected=REFUSED)
         for reason, leaf in self.signed.revoked.items():

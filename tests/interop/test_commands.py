@@ -1,5 +1,6 @@
 """OpenSSL and GnuTLS by their commands."""
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -24,9 +25,19 @@ def test_openssl_verifies_everything(cases: list[Case]) -> None:
 def test_gnutls_verifies_everything(cases: list[Case]) -> None:
     def instead(case: Case) -> str | None:
         # It passes over the issuing distribution point, and takes any CRL of the issuer.
-        return GOOD if case.what == "crl-of-another-shard" else None
+        return GOOD if case.what in {"crl-of-another-shard", "crl-of-cas"} else None
 
     assert_agrees(cases, {case.name: _gnutls(case) for case in cases}, instead)
+
+
+def test_gnutls_finds_the_revoked_among_the_crls_of_all_shards(cases: list[Case]) -> None:
+    asked = [case for case in cases if case.ca == "p256" and "crl-of-its-shard" in case.what]
+    crls = [pem_of(path) for path in asked[0].root.parent.glob("[0-9].crl")]
+    assert len(crls) > 2
+    for position, order in enumerate((crls, crls[::-1])):
+        together = asked[0].root.with_name(f"together{position}")
+        pem_of(together).write_text("".join(path.read_text() for path in order))
+        assert_agrees(asked, {case.name: _gnutls(dataclasses.replace(case, crl=together)) for case in asked})
 
 
 def _openssl(case: Case) -> str:
