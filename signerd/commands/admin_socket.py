@@ -19,10 +19,10 @@ _WHO_MAY = "only root and the members of the group ca-admin may use it"
 
 
 @contextlib.contextmanager
-def signer_at(path: str) -> Iterator[SignerClient]:
-    """A client of the admin socket at ``path``, closed with the block. If the signer can't be reached, the
-    ``Refused`` that leaves the block says what to do about it."""
-    client = SignerClient(path, timeout=_ANSWER_SECONDS, pool_size=1)
+def signer_at(path: str, seconds: float = _ANSWER_SECONDS) -> Iterator[SignerClient]:
+    """A client of the admin socket at ``path``, closed with the block. If the signer can't be reached, or has not
+    answered after so many ``seconds``, the ``Refused`` that leaves the block says what to do about it."""
+    client = SignerClient(path, timeout=seconds, pool_size=1)
     try:
         yield client
     except Refused as refusal:

@@ -145,7 +145,7 @@ def _check_settings(config: Path, policy: Policy, reader: Owner) -> Iterator[Fin
 
 def _check_signer(session: Session) -> Iterator[Finding]:
     try:
-        with session.signer() as signer:
+        with session.signer_now() as signer:
             status = signer.ask_status()
     except Refused as refusal:
         yield Finding("signer", Level.PROBLEM, refusal.detail, "systemctl status ca-signerd says why")

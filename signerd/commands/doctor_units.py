@@ -46,6 +46,9 @@ def _unit_finding(unit: str, state: dict[str, str]) -> Finding | None:
         if state["ActiveState"] == "inactive" and state["UnitFileState"] == "disabled":
             detail = f"{unit} is inactive, and not started at boot either"
             advice = f"systemctl enable --now {unit}"
+        elif state["ActiveState"] == "activating":
+            detail = f"{unit} is starting, and not ready yet: does it wait for its passphrase?"
+            advice = f"systemd-tty-ask-password-agent answers for it; systemctl status {unit} says what it does"
         return Finding("units", Level.PROBLEM, detail, advice)
     if unit in _SERVICES and state["UnitFileState"] != "enabled":
         return Finding("units", Level.WARNING, f"{unit} is not started at boot", f"systemctl enable {unit}")

@@ -54,6 +54,9 @@ def test_a_person_who_types_it_is_waited_for_and_it_lies_on_no_disk(unencrypted:
         """
     )
     assert unencrypted.show("ca-signerd", "ActiveState") == "activating"
+    asked = unencrypted.attempt("ca_admin status || ca_admin doctor", seconds=50)
+    assert "no answer within 10 s" in asked.stderr
+    assert "ca-signerd.service is starting, and not ready yet: does it wait for its passphrase?" in asked.stdout
     # What comes meanwhile waits, and so does this: it is asked before the answer is there.
     unencrypted.run(f"{PUT} >/srv/waited 2>/dev/null & echo $! >/srv/waits")
     # What the agents of systemd-ask-password run to hand over what was typed.

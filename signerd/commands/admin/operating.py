@@ -25,7 +25,7 @@ def status(session: Session) -> None:
       ca_admin status
       ca_admin --json status
     """
-    with session.signer() as signer:
+    with session.signer_now() as signer:
         reply = signer.ask_status()
     fields = {
         "state": reply.state,

@@ -12,6 +12,8 @@ from protocol.client import SignerClient
 from signerd.commands.admin_socket import DEFAULT_SOCKET, signer_at
 from signerd.commands.output import print_facts, print_json
 
+_AT_ONCE_SECONDS = 10.0  # far above what a busy signer takes, and one that waits for its passphrase takes longer
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,6 +28,10 @@ class Session:
     def signer(self) -> contextlib.AbstractContextManager[SignerClient]:
         """The signer, for the length of a block."""
         return signer_at(self.socket)
+
+    def signer_now(self) -> contextlib.AbstractContextManager[SignerClient]:
+        """The same, for what is answered at once or not at all."""
+        return signer_at(self.socket, _AT_ONCE_SECONDS)
 
     def report(self, fields: dict[str, Any], sentence: str) -> None:
         """Prints the outcome: ``fields`` for programs, ``sentence`` for people."""
