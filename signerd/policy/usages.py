@@ -18,9 +18,8 @@ EXTENDED_KEY_USAGES = {  # RFC 5280, 4.2.1.12; RFC 4945, 5.1.3.12
 # A leaf that may sign OCSP answers, or do anything, would be an authority of its own.
 FORBIDDEN_USAGES = {"1.3.6.1.5.5.7.3.9": "OCSPSigning", "2.5.29.37.0": "anyExtendedKeyUsage"}
 
-_SIGN_ONLY = frozenset(
-    {CLIENT_AUTH, CODE_SIGNING, TIME_STAMPING}
-)  # RFC 5280, 4.2.1.12, has no keyEncipherment for these
+# For these RFC 5280, 4.2.1.12, has no keyEncipherment.
+_SIGN_ONLY = frozenset({CLIENT_AUTH, CODE_SIGNING, TIME_STAMPING})
 
 
 @functools.lru_cache(maxsize=256)
