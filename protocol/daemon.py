@@ -37,8 +37,9 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> dict[st
     return sockets
 
 
-def listen_unix(path: str | Path, mode: int) -> socket.socket:
-    """A listening unix socket at ``path`` with the permission bits ``mode``, never wider even for a moment.
+def listen_unix(path: str | Path, mode: int, group: int | None = None) -> socket.socket:
+    """A listening unix socket at ``path`` with the permission bits ``mode``, never wider even for a moment; of the
+    group with the id ``group``, if it is given.
 
     A stale socket is replaced; anything else at that path is a ``ConfigurationError``.
     """
@@ -53,6 +54,8 @@ def listen_unix(path: str | Path, mode: int) -> socket.socket:
     before = os.umask(0o777 & ~mode)
     try:
         listener.bind(str(path))
+        if group is not None:
+            os.chown(path, -1, group, follow_symlinks=False)
     except OSError as error:
         listener.close()
         raise ConfigurationError(f"can't listen at {path}: {error.strerror or error}") from None

@@ -7,16 +7,13 @@ in ``serve``, in that order.
 
 import logging
 import os
-import socket
 import time
 from pathlib import Path
 
 import click
 
-from protocol.daemon import inherited_sockets, listen_unix
 from protocol.errors import ConfigurationError, Refused
 from protocol.logs import LogHandler, configure_logging
-from protocol.messages import Socket
 from signerd.authority import Authority
 from signerd.commands import CONTEXT_SETTINGS, run, version_option
 from signerd.commands.reading import read_as, read_as_signer
@@ -24,10 +21,10 @@ from signerd.confine import confine
 from signerd.custom import load_custom, run_boot
 from signerd.identity import load_identity
 from signerd.ledger import Ledger
+from signerd.listeners import listeners
 from signerd.passphrase import prompt_on_terminal, read_passphrase, take_from_environment
 from signerd.peers import Admission
 from signerd.policy.describe import describe_policy
-from signerd.policy.model import SignerTable
 from signerd.policy.policy import load_policy
 from signerd.server import Server
 
@@ -47,8 +44,8 @@ def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_
     confine(allow_root=allow_root, log=_log)
     custom = load_custom(Path(policy.signer.custom))
     run_boot(custom)
-    listeners = _listeners(policy.signer)
     admission = Admission.of(policy.signer.sign_users, policy.signer.admin_group)
+    sockets = listeners(policy.signer, admission)
     identity = load_identity(
         Path(policy.signer.identity or os.environ.get("SAPI_CA_PATH", "/var/lib/ca")),
         lambda: read_passphrase(passphrase_file, environ, prompt_on_terminal()),
@@ -64,23 +61,10 @@ def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_
     environ.clear()
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())
     try:
-        Server(authority, listeners, admission, now, log).run()
+        Server(authority, sockets, admission, now, log).run()
     finally:
         authority.close()
         ledger.close()
-
-
-def _listeners(settings: SignerTable) -> dict[Socket, socket.socket]:
-    """systemd's sockets by name, or our own where there is no systemd."""
-    inherited = inherited_sockets()
-    if inherited:
-        try:
-            return {where: inherited[where.value] for where in Socket}
-        except KeyError as missing:
-            raise ConfigurationError(f"systemd hands over no socket named {missing}") from None
-    own = {Socket.SIGN: settings.sign_socket, Socket.ADMIN: settings.admin_socket}
-    # Whoever may reach the path may connect; who may speak is decided at accept, by uid.
-    return {where: listen_unix(path, 0o666) for where, path in own.items()}
 
 
 @click.command(
