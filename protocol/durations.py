@@ -22,3 +22,9 @@ def parse_duration(text: str, default_unit: str | None = None) -> int:
     if seconds == 0:
         raise ValueError(f"{text!r} is no duration: it must be longer than nothing")
     return seconds
+
+
+def duration_text(seconds: int) -> str:
+    """For people: whole days as such, anything else in seconds."""
+    days, rest = divmod(seconds, SECONDS["d"])
+    return f"{seconds} s" if rest else "1 day" if days == 1 else f"{days} days"

@@ -8,6 +8,7 @@ certificate may do.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from protocol.durations import duration_text
 from protocol.errors import ErrorCode, Refused
 from protocol.fields import OPERATOR, ExtensionWish
 from protocol.messages import IssueRequest, Rule
@@ -214,5 +215,7 @@ def _size_rule(
 
 def _lifetime_rule(profile: Profile, lifetime: int) -> Rule:
     ok = LIFETIME_MIN <= lifetime <= profile.lifetime_max
-    detail = f"{lifetime} s" if ok else f"{lifetime} s is not between {LIFETIME_MIN} and {profile.lifetime_max} s"
+    detail = duration_text(lifetime)
+    if not ok:
+        detail += f" is not between {duration_text(LIFETIME_MIN)} and {duration_text(profile.lifetime_max)}"
     return Rule("lifetime", ok, detail)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from protocol.durations import duration_text
 from signerd.policy.names import NameRules
 from signerd.policy.policy import Client, Policy, Profile
 from signerd.policy.quota import size_text
@@ -20,8 +21,9 @@ def _lines(policy: Policy) -> Iterator[str]:
     yield f"identity {policy.signer.identity or 'as SAPI_CA_PATH says, else /var/lib/ca'}"
     yield f"ledger {policy.signer.ledger}"
     yield f"certificates say where to ask: {policy.signer.base_url or 'no (signer.base_url is not set)'}"
-    yield f"a CRL is valid for {_days(policy.crl_lifetime)}, an OCSP answer for {_days(policy.ocsp_lifetime)}"
-    yield f"certificates leave the search index {_days(policy.prune_after)} after their end"
+    crl, ocsp = duration_text(policy.crl_lifetime), duration_text(policy.ocsp_lifetime)
+    yield f"a CRL is valid for {crl}, an OCSP answer for {ocsp}"
+    yield f"certificates leave the search index {duration_text(policy.prune_after)} after their end"
     yield f"keys that get no certificate: {len(policy.blocked_keys)} (signer.blocked_keys)"
     for number, profile in enumerate(policy.profiles.values()):
         yield f"profile {profile.name}{' (the default)' if number == 0 else ''}:"
@@ -39,7 +41,7 @@ def _lines(policy: Policy) -> Iterator[str]:
 
 
 def _profile(profile: Profile) -> Iterator[str]:
-    yield f"lives {_days(profile.lifetime)}, at most {_days(profile.lifetime_max)}"
+    yield f"lives {duration_text(profile.lifetime)}, at most {duration_text(profile.lifetime_max)}"
     yield f"for {', '.join(_USAGES.get(oid, oid) for oid in profile.extended_key_usage)}"
     yield f"keys: {', '.join(sorted(profile.key_types))}"
     yield f"from the CSR's subject: {', '.join(sorted(profile.subject)) or 'nothing'}"
@@ -63,8 +65,3 @@ def _client(client: Client, policy: Policy) -> Iterator[str]:
 
 def _names(rules: NameRules | None) -> str:
     return "any, but no wildcard" if rules is None else str(rules)
-
-
-def _days(seconds: int) -> str:
-    days, rest = divmod(seconds, 86_400)
-    return f"{seconds} s" if rest else "1 day" if days == 1 else f"{days} days"

@@ -1,6 +1,6 @@
 import pytest
 
-from protocol.durations import parse_duration
+from protocol.durations import duration_text, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,10 @@ def test_without_a_default_unit_the_suffix_is_required() -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
         parse_duration(text, "y")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(86_400, "1 day"), (90 * 86_400, "90 days"), (3600, "3600 s"), (86_401, "86401 s")]
+)
+def test_people_are_shown_whole_days_or_seconds(seconds: int, text: str) -> None:
+    assert duration_text(seconds) == text

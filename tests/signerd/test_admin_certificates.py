@@ -34,6 +34,8 @@ lifetime_max = "300d"
 dns = [".example.net"]
 [profile.short]
 lifetime = "2d"
+[profile.large]
+bytes_max = "32KiB"
 """
 
 
@@ -234,7 +236,7 @@ def test_each_filter_narrows_the_list(signer: Signer, operator: Operator) -> Non
 def test_list_goes_through_pages_that_come_back_short(signer: Signer, operator: Operator) -> None:
     """A page of certificates with many long names ends where it fits into a message."""
     many = [f"{n:02}{'x' * 40}.{'y' * 60}.{'z' * 60}.{'w' * 60}.example.net" for n in range(100)]
-    serials = [issue(signer, "list3", *many) for _ in range(9)]
+    serials = [issue(signer, "list3", *many, profile="large") for _ in range(9)]
     assert [row["serial"] for row in operator.gets("list", "--client", "list3")] == serials
     assert [row["serial"] for row in operator.gets("list", "--client", "list3", "--limit", "7")] == serials[:7]
 
