@@ -37,7 +37,7 @@ def test_what_must_be_had_without_tls_can_be(machine: Machine, path: str) -> Non
     assert machine.run(f"curl -sS {STATUS} http://ca.example.net/{path}") == "200"
 
 
-@pytest.mark.parametrize("path", ["crl/0.crl", "ocsp/MAA="])
+@pytest.mark.parametrize("path", ["crl/0.crl", "crl/all.pem", "crl/chain.pem", "ocsp/MAA="])
 def test_questions_about_revocation_reach_the_frontend_without_tls(machine: Machine, path: str) -> None:
     before = machine.run("journalctl --sync; journalctl --unit ca-frontend | wc -l")
     machine.run(f"curl -sS {STATUS} http://ca.example.net/{path}")
