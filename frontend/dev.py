@@ -91,6 +91,16 @@ def _held(state: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block has ended, for this process and for the children that it starts there."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def prepare(state: Path, listen: str) -> None:
     """Makes what is missing in the directory ``state``: a throw-away identity and the two settings files."""
     values = {"state": state, "listen": listen, "uid": os.getuid()}
@@ -130,9 +140,15 @@ def _refuse_a_port_in_use(listen: str) -> None:
 
 
 @contextlib.contextmanager
-def _running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon of ours as a child, ended with the block."""
+def _running(*arguments: str, asks: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon of ours as a child, ended with the block.
+
+    Until it has its own way with it, it knows nothing of Ctrl-C, to which it would answer with a traceback: we end it.
+    One that ``asks`` a person does, for it has to leave the terminal as it found it.
+    """
+    before = signal.getsignal(signal.SIGINT) if asks else signal.signal(signal.SIGINT, signal.SIG_IGN)
     process = subprocess.Popen([sys.executable, "-m", *arguments])
+    signal.signal(signal.SIGINT, before)
     try:
         yield process
     finally:
@@ -192,16 +208,18 @@ def start(state: Path, wanted: str | None) -> int:
     """
     listen = wanted or str(_settings(state / "frontend.toml").get("listen", _LISTEN))
     _refuse_a_port_in_use(listen)  # before it is written into the settings, and from there into certificates
-    prepare(state, listen)
+    with _undisturbed():
+        prepare(state, listen)
     base_url = _settings(state / "signerd.toml").get("signer", {}).get("base_url")
     if base_url and base_url != f"http://{listen}":
         click.echo(f"note: certificates will say {base_url}: signer.base_url in {state}/signerd.toml", err=True)
     signer = ["signerd", "--config", str(state / "signerd.toml")]
-    if (state / "passphrase").exists():
+    knows = (state / "passphrase").exists()
+    if knows:
         signer += ["--passphrase-file", str(state / "passphrase")]
     if os.geteuid() == 0:
         signer.append("--allow-root")
-    with _running(*signer) as first:
+    with _running(*signer, asks=not knows) as first:
         if not _wait_until_ready(first, state):
             return 1
         frontend = ["frontend.serve", "--config", str(state / "frontend.toml"), "--listen", listen]

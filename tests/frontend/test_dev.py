@@ -117,6 +117,17 @@ def test_ctrl_c_ends_it_without_a_traceback_and_in_good_order(directory: Path) -
         assert person.status() == 0
 
 
+def test_ctrl_c_while_the_identity_is_made_shows_no_traceback_and_the_next_start_goes_on(directory: Path) -> None:
+    command = command_line("ca_start_dev", "--state", directory / "ca", "--listen", free_port())
+    with Terminal(command, cwd=directory) as person:
+        eventually((directory / "ca/passphrase").exists, "the passphrase of the identity")
+        person.press_ctrl_c()
+        assert person.rest().strip() in {"", "^C"}
+        assert person.status() == 0
+    with Terminal(command, cwd=directory) as person:
+        person.wait_for("Ctrl-C ends it.")
+
+
 def test_what_the_readme_says_can_be_typed_and_done(directory: Path) -> None:
     listen = free_port()
     [typed] = [
