@@ -51,7 +51,7 @@ class Bench:
     def grow(self, sizes: list[int]) -> None:
         """Issuance, start and memory on ledgers of these sizes."""
         ca, requests = self._ca("p256")
-        built = growth.build_ledgers(self._work, sizes, self._console.print)
+        built = growth.build_ledgers(ca, self._work, sizes, self._console.print)
         self.results.ledgers += [growth.start_up(ca, size, requests[0]) for size in built]
         plan = Plan([64], self._plan.rounds, self._plan.seconds)
         self._play(Match("growth", "p256", requests, growth.contenders(ca, built)), plan)

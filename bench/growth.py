@@ -27,8 +27,10 @@ from protocol.client import SignerClient
 from protocol.errors import Refused
 from protocol.messages import CrlRequest, IssueRequest, ListRequest, RevokeRequest
 from signerd.authority import Authority
+from signerd.clock import Clock, Reading, boot_now
 from signerd.identity import load_identity
 from signerd.ledger import Ledger
+from signerd.ledger_key_file import open_ledger_key
 
 _STARTS = 3
 _READY_SECONDS = 60.0
@@ -48,7 +50,7 @@ class Size(NamedTuple):
     build_seconds: float
 
 
-def build_ledgers(work: Path, sizes: Sequence[int], tell: Tell) -> list[Size]:
+def build_ledgers(ca: Path, work: Path, sizes: Sequence[int], tell: Tell) -> list[Size]:
     """A state with a ledger for each size; 0: a ledger that the signer makes itself."""
     built = []
     for size in sizes:
@@ -56,10 +58,19 @@ def build_ledgers(work: Path, sizes: Sequence[int], tell: Tell) -> list[Size]:
         state.mkdir(mode=0o700, parents=True)
         began = time.monotonic()
         if size:
-            build(state / "ledger.db", size)
+            _build(ca, state, size)
         built.append(Size(size, state, time.monotonic() - began))
         tell(f"  a ledger of {size:,}: {built[-1].build_seconds:.0f} s")
     return built
+
+
+def _build(ca: Path, state: Path, certificates: int) -> None:
+    shutil.copytree(ca / "identity", state / "identity")
+    build(state / "ledger.db", certificates, state / "identity", _passphrase(ca))
+
+
+def _passphrase(ca: Path) -> bytes:
+    return (ca / "passphrase").read_bytes().strip()
 
 
 def contenders(ca: Path, sizes: Sequence[Size]) -> dict[str, Contender]:
@@ -101,7 +112,7 @@ def revoke_all(ca: Path, work: Path, certificates: int, seconds: int) -> Revocat
     asks for OCSP answers at 64 clients. ``seconds``: of each load. Removes what it made: a GB for 300,000."""
     state = work / f"revoked-{certificates}"
     state.mkdir(mode=0o700, parents=True)
-    build(state / "ledger.db", _to_be_built(certificates))
+    _build(ca, state, _to_be_built(certificates))
     with ours(ca, state) as stack, contextlib.ExitStack() as clients:
         admin, sign = (
             clients.enter_context(contextlib.closing(SignerClient(f"{state}/{name}.sock", timeout=_PATIENCE_SECONDS)))
@@ -182,10 +193,13 @@ def _crl_milliseconds(ca: Path, state: Path) -> list[float]:
     goes to a ledger that is thrown away.
     """
     now = int(time.time()) + 4 * _DAY
-    passphrase = (ca / "passphrase").read_bytes().strip()
+    passphrase, path = _passphrase(ca), state / "ledger.db"
     identity = load_identity(state / "identity", lambda: passphrase, int(time.time()))
-    with contextlib.closing(Ledger(state / "ledger.db")) as ledger:
-        authority = Authority(identity, ledger, state / "signerd.toml", now)
+    key = open_ledger_key(state / "identity", passphrase, path)
+    clock = Clock(lambda: Reading(now, boot_now(), lambda: True))
+    with contextlib.closing(Ledger(path, key, boot_now)) as ledger:
+        authority = Authority(identity, ledger, state / "signerd.toml", clock)
+        clock.accept()
         authority.revocation.work(now)  # the OCSP responder's certificate, and the first of them
         if times := _timed(lambda: authority.revocation.work(now)):
             return times

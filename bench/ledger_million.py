@@ -28,9 +28,16 @@ from typing import Any, NamedTuple
 from protocol.client import SignerClient
 from protocol.messages import BackupRequest, HelloRequest, IssueRequest, ListRequest, ShowRequest, VerifyRequest
 from protocol.wire import FrameReader, encode_request
+from signerd.certificate import key_identifier_of
+from signerd.identity import load_identity
+from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
+from signerd.ledger_key_file import open_ledger_key
+from signerd.statement import state_ledger_key
+from signerd.trust import CaTrust
 from tests.authorities import local_authority
 from tests.csrs import csr_for, dns
+from tests.identities import PASSPHRASE
 from tests.running import Signer
 
 DAY = 86_400
@@ -62,13 +69,16 @@ class Figure(NamedTuple):
 # --- the ledger -----------------------------------------------------------------------------------
 
 
-def build(path: Path, certificates: int) -> None:
-    """A ledger at ``path`` as so many issuances leave it: the names, clients and times differ, the bytes that
-    were signed do so in their serial number alone."""
+def build(path: Path, certificates: int, identity: Path, passphrase: bytes = PASSPHRASE) -> None:
+    """A ledger at ``path`` as so many issuances by this identity leave it: the names, clients and times differ, the
+    bytes that were signed do so in their serial number alone."""
     to_be_signed, serial, signature = _example()
     begin = int(time.time()) - SPAN
-    ledger = Ledger(path)
+    ca = load_identity(identity, lambda: passphrase, int(time.time()))
+    ledger = Ledger(path, open_ledger_key(identity, passphrase, path))
     ledger.query("PRAGMA synchronous = OFF")  # nothing is lost that could not be made again
+    key = RecordedKey(ca.private_key, ledger)
+    state_ledger_key(ledger, key, CaTrust(ca.certificate), key_identifier_of(ca.certificate), begin)
     ledger.append(begin, Kind.POLICY, {"hash": bytes(32), "base_url": None})
     recorded: list[int] = []
     for first in range(0, certificates, BATCH):
@@ -101,6 +111,8 @@ def _facts(number: int, serial: bytes, now: int) -> dict[str, Any]:
         "csr": random.randbytes(32),  # noqa: S311
         "policy": bytes(32),
         "spki": hashlib.sha256(serial).digest(),
+        "issuer": bytes(20),
+        "extensions": [],
         "idempotency_key": None,
         "proof": "none",
         "grounds": "the frontend's word",
@@ -273,7 +285,7 @@ def measure(certificates: int, seconds: float) -> Iterator[Figure]:
         for signer in (empty, large):
             stack.callback(close_quietly, signer)
         began = time.process_time()
-        build(large.ledger_path, certificates)
+        build(large.ledger_path, certificates, large.identity)
         work = (time.process_time() - began) / certificates
         yield Figure(f"work to record and index each of {certificates}", work * 1e6, "µs")
         yield Figure("the ledger's file", large.ledger_path.stat().st_size / 1e6, "MB")

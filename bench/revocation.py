@@ -67,7 +67,7 @@ def run(certificates: int, clients: int, seconds: float) -> Outcome:
     signer = Signer(base_url="http://ca.example.net")
     with contextlib.ExitStack() as stack:
         stack.callback(close_quietly, signer)
-        build(signer.ledger_path, int(certificates * _BUILT_PER_LIVE))
+        build(signer.ledger_path, int(certificates * _BUILT_PER_LIVE), signer.identity)
         signer.start()
         load = stack.enter_context(_load(signer.sign_path, clients))
         time.sleep(2 + seconds)

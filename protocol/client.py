@@ -130,6 +130,9 @@ class SignerClient:
     def ask_thaw(self, request: messages.ThawRequest) -> messages.ThawReply:
         return self._ask("thaw", request, messages.ThawReply)
 
+    def ask_accept(self, request: messages.AcceptRequest) -> messages.AcceptReply:
+        return self._ask("accept", request, messages.AcceptReply)
+
     def ask_reload(self) -> messages.ReloadReply:
         return self._ask("reload", messages.ReloadRequest(), messages.ReloadReply)
 

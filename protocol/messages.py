@@ -242,6 +242,17 @@ class ThawReply(Message, frozen=True):
     state: str
 
 
+class AcceptRequest(Message, frozen=True):
+    """Takes as they are a ledger whose end went missing, and a clock that is in doubt."""
+
+    why: Text
+
+
+class AcceptReply(Message, frozen=True):
+    accepted: tuple[str, ...]  # what was in doubt, in words
+    state: str
+
+
 class ReloadRequest(Message, frozen=True):
     pass
 
@@ -320,6 +331,7 @@ OPERATIONS: dict[str, Operation] = {
     "revoke": Operation(RevokeRequest, RevokeReply, _ADMIN),
     "freeze": Operation(FreezeRequest, FreezeReply, _ADMIN),
     "thaw": Operation(ThawRequest, ThawReply, _ADMIN),
+    "accept": Operation(AcceptRequest, AcceptReply, _ADMIN),
     "reload": Operation(ReloadRequest, ReloadReply, _ADMIN),
     "verify": Operation(VerifyRequest, VerifyReply, _ADMIN),
     "checkpoint": Operation(CheckpointRequest, CheckpointReply, _ADMIN),

@@ -7,7 +7,6 @@ in ``serve``, in that order.
 
 import logging
 import os
-import time
 from pathlib import Path
 
 import click
@@ -15,12 +14,14 @@ import click
 from protocol.errors import ConfigurationError, Refused
 from protocol.logs import LogHandler, configure_logging
 from signerd.authority import Authority
+from signerd.clock import Clock, boot_now, read_machine
 from signerd.commands import CONTEXT_SETTINGS, run, version_option
 from signerd.commands.reading import read_as, read_as_signer
 from signerd.confine import confine
 from signerd.custom import load_custom, run_boot
 from signerd.identity import load_identity
 from signerd.ledger import Ledger
+from signerd.ledger_key_file import open_ledger_key
 from signerd.listeners import listeners
 from signerd.passphrase import prompt_on_terminal, read_passphrase, take_from_environment
 from signerd.peers import Admission
@@ -29,11 +30,6 @@ from signerd.policy.policy import load_policy
 from signerd.server import Server
 
 _log = logging.getLogger("signerd.main")  # also when it is started by python -m
-
-
-def now() -> int:
-    """The wall clock, in whole seconds. The only place where the daemon reads it."""
-    return int(time.time())
 
 
 def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_root: bool) -> None:
@@ -46,14 +42,15 @@ def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_
     run_boot(custom)
     admission = Admission.of(policy.signer.sign_users, policy.signer.admin_group)
     sockets = listeners(policy.signer, admission)
+    directory = Path(policy.signer.identity or os.environ.get("SAPI_CA_PATH", "/var/lib/ca"))
+    clock = Clock(read_machine)
     identity = load_identity(
-        Path(policy.signer.identity or os.environ.get("SAPI_CA_PATH", "/var/lib/ca")),
-        lambda: read_passphrase(passphrase_file, environ, prompt_on_terminal()),
-        now(),
+        directory, lambda: read_passphrase(passphrase_file, environ, prompt_on_terminal()), clock.now()
     )
-    ledger = Ledger(Path(policy.signer.ledger))
+    ledger_path = Path(policy.signer.ledger)
+    ledger = Ledger(ledger_path, open_ledger_key(directory, identity.passphrase, ledger_path), boot_now)
     try:
-        authority = Authority(identity, ledger, config, now(), make_serial=custom.make_serial)
+        authority = Authority(identity, ledger, config, clock, make_serial=custom.make_serial)
     except Refused as refusal:  # its own start can't be recorded: the disk is full, say
         raise ConfigurationError(f"{policy.signer.ledger}: {refusal.detail}") from None
     ledger.space.restore()
@@ -61,7 +58,7 @@ def serve(config: Path, passphrase_file: Path | None, log: LogHandler, *, allow_
     environ.clear()
     _log.info("ready to sign as %s", authority.issuer.certificate.subject.rfc4514_string())
     try:
-        Server(authority, sockets, admission, now, log).run()
+        Server(authority, sockets, admission, clock.now, log).run()
     finally:
         authority.close()
         ledger.close()

@@ -1,27 +1,35 @@
 """The certificate authority as it stands: its key, its ledger, the policy in force, frozen or not."""
 
 import collections
+import contextlib
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol.chain import without_root
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer
+from protocol.times import rfc3339
+from signerd.certificate import CRL_SHARD_CERTIFICATES, Issuer, key_identifier_of
+from signerd.certificate_facts import problem_with
 from signerd.check_rate import CheckRate
+from signerd.clock import Clock, Step
 from signerd.identity import Identity
 from signerd.key import RecordedKey
 from signerd.ledger import Kind, Ledger
 from signerd.ledger.backup import Backups
+from signerd.ledger.chain import GENESIS
 from signerd.ledger.prune import prune
 from signerd.policy.policy import Policy, load_policy
 from signerd.revocation.service import Revocation
 from signerd.second_thread import SecondThread
+from signerd.statement import Statement, check_ledger_key, state_ledger_key
+from signerd.trust import CaTrust
 from signerd.usage import Usage
 
 _log = logging.getLogger(__name__)
@@ -52,14 +60,16 @@ class Authority:
         identity: Identity,
         ledger: Ledger,
         policy_path: Path,
-        now: int,
+        clock: Clock,
         *,
         make_serial: Callable[[], int] | None = None,
     ) -> None:
         self.ledger = ledger
+        self.clock = clock
         self.key = RecordedKey(identity.private_key, ledger)
         self.second_thread = SecondThread("prove")
         self.chain = tuple(certificate.public_bytes(Encoding.DER) for certificate in identity.chain)
+        self.trust = CaTrust(identity.certificate)
         self._make_serial = make_serial
         self._lately: collections.deque[int] = collections.deque(maxlen=1024)
         self._certificate = identity.certificate
@@ -70,19 +80,84 @@ class Authority:
         self.frozen = ledger.state("frozen")  # why issuance is frozen, or None
         self.revocation = Revocation(ledger, self.key, self.new_serial, without_root(self.chain))
         self._shards = _ShardCounter(ledger, self.revocation.shard_begins)
-        _refuse_anothers_intents(ledger, identity.certificate)
-        ledger.append(now, Kind.START, {"certificate": self.chain[0]})
-        self._put_in_force(load_policy(policy_path), now)
-        if pending := self.key.recover(now):
-            _log.warning("signed %d certificates that a crash had left pending", pending)
+        self._follow(load_policy(policy_path))
+        if ledger.head != GENESIS:
+            clock.go_on_from(ledger.head.time, ledger.mark)
+        if ledger.lost is None:
+            self._begin()
+        else:
+            _log.critical("nothing is issued or revoked: %s", ledger.lost)
+
+    def _begin(self) -> None:
+        """Records that the signer is there, by which certificate and policy, and finishes what a crash left."""
+        check_ledger_key(self.ledger)
+        step, now = self.clock.look(), self.clock.now()
+        recovered = self.key.recover(now, self._problem_with_pending)
+        state_ledger_key(self.ledger, self.key, self.trust, key_identifier_of(self._certificate), now)
+        if step is not None:
+            self._record_step(step)
+        self.ledger.append(now, Kind.START, {"certificate": self.chain[0]})
+        self._record_policy(self.policy, now)
+        if recovered:
+            _log.warning("signed %d certificates that a crash had left pending", recovered)
+
+    def _problem_with_pending(self, seq: int, body: Mapping[str, Any]) -> str | None:
+        """Why an intent is not to be signed by this key. Raises ``ConfigurationError`` where another one is to."""
+        if body["what"] != "certificate":
+            own = Statement(key_identifier_of(self._certificate), self.ledger.key.public).text
+            return None if body["to_be_signed"] == own else "it names another ledger key"
+        issuer = self.issuer if body["issuer"] == self.issuer.key_identifier else self._issuer_at(seq)
+        return problem_with(body["to_be_signed"], body, issuer.name)
+
+    def _issuer_at(self, seq: int) -> Issuer:
+        """This CA by the certificate that it had when an entry was recorded: of the same key, or another one is to sign
+        what is pending. Raises ``ConfigurationError``."""
+        start = self.ledger.last_start_before(seq)
+        certificate = x509.load_der_x509_certificate(self.ledger.body(start)["certificate"])
+        if certificate.public_key() != self._certificate.public_key():
+            raise ConfigurationError(
+                f"{self.ledger.path} holds certificates that another key of the CA is to sign: start once more with the"
+                " identity that was there before"
+            )
+        return Issuer(certificate, None)
 
     def _put_in_force(self, policy: Policy, now: int) -> None:
-        usage, issuer = Usage(policy, self.ledger), Issuer(self._certificate, policy.signer.base_url)
+        self._record_policy(policy, now)
+        self._follow(policy)  # from here on nothing can fail any more
+
+    def _record_policy(self, policy: Policy, now: int) -> None:
         self.ledger.append(now, Kind.POLICY, {"hash": policy.hash, "base_url": policy.signer.base_url})
         self.ledger.commit()
-        # From here on nothing can fail any more.
-        self.policy, self.usage, self.issuer = policy, usage, issuer
-        self.revocation.put_in_force(policy, issuer)
+
+    def _follow(self, policy: Policy) -> None:
+        self.policy, self.usage = policy, Usage(policy, self.ledger)
+        self.issuer = Issuer(self._certificate, policy.signer.base_url)
+        self.revocation.put_in_force(policy, self.issuer)
+
+    def accept(self, why: str, asker: str) -> list[str]:
+        """An operator takes as they are a ledger whose end went missing and a clock that is in doubt: what was
+        accepted, in words. Raises ``Refused``: ``conflict`` where nothing is in doubt."""
+        lost, doubt = self.ledger.lost, self.clock.doubt
+        accepted = [what for what in (lost, doubt) if what is not None]
+        if not accepted:
+            raise Refused(ErrorCode.CONFLICT, "there is nothing to accept: neither ledger nor clock is in doubt")
+        step = None if doubt is None else self.clock.accept()._replace(why=why or "an operator accepted it")
+        if lost is not None:
+            self.ledger.accept(self.clock.now(), {"operator": why, "asker": asker})
+        if step is not None:
+            self._record_step(step, asker)
+        if lost is not None:
+            self._begin()
+        _log.warning("accepted by %s: %s", asker, "; ".join(accepted))
+        return accepted
+
+    def _record_step(self, step: Step, asker: str | None = None) -> None:
+        """Begins an epoch: the times go on from what the clock now says."""
+        self.ledger.append(step.after, Kind.CLOCK, {"before": step.before, "why": step.why, "asker": asker})
+        self.ledger.commit()
+        self.usage.clock_was_set()
+        self.revocation.look_again()
+        _log.warning("the time was %s and is %s: %s", rfc3339(step.before), rfc3339(step.after), step.why)
 
     def reload(self, now: int) -> None:
         """Reads the policy anew, whole or not at all. Raises ``ConfigurationError``."""
@@ -110,7 +185,7 @@ class Authority:
 
     def problem(self, now: int) -> str | None:
         """Why nothing can be issued, whatever operators may want; or None."""
-        return self.ledger.problem(now) or self.ledger.space.look() or self.issuer.problem(now)
+        return self.ledger.problem or self.clock.doubt or self.ledger.space.look() or self.issuer.problem(now)
 
     def state(self, now: int) -> str:
         """ready, frozen, or unavailable (there is a ``problem``)."""
@@ -138,8 +213,13 @@ class Authority:
     def tend(self, now: int) -> None:
         """What is to be done once in a second, whether or not anybody asks for anything."""
         self.backups.give_up_idle(now)
+        if self.ledger.problem is not None:
+            return
         self.ledger.space.restore()
-        if self._prunes and self.ledger.space.shortage is None:
+        if (step := self.clock.look()) is not None:
+            with contextlib.suppress(Refused):  # the ledger has logged why, and says so to each request
+                self._record_step(step)
+        elif self._prunes and self.clock.doubt is None and self.ledger.space.shortage is None:
             self._prune(now)
 
     def _prune(self, now: int) -> None:
@@ -154,21 +234,6 @@ class Authority:
     def close(self) -> None:
         """Leaves nothing half done behind."""
         self.backups.close()
-
-
-def _refuse_anothers_intents(ledger: Ledger, certificate: x509.Certificate) -> None:
-    """What a crash left pending names its issuer. Were the identity replaced meanwhile, this key would make
-    certificates of it that nobody could have asked for. Raises ``ConfigurationError``."""
-    pending, own = ledger.pending_intents(), Issuer(certificate, None).authority_key
-    # Nearly always they name this key. Else the last start says for sure, however far back it is to be looked for.
-    if not all(own in ledger.body(seq)["to_be_signed"] for seq in pending):
-        sql = "SELECT seq FROM entries WHERE kind = 'start' AND seq < ? ORDER BY seq DESC LIMIT 1"
-        (start,) = ledger.query(sql, pending[0]).fetchone()
-        if x509.load_der_x509_certificate(ledger.body(start)["certificate"]).public_key() != certificate.public_key():
-            raise ConfigurationError(
-                f"{ledger.path} holds {len(pending)} certificates that another key of the CA is to sign: "
-                f"start once more with the identity that was there before"
-            )
 
 
 class _ShardCounter:

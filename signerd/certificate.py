@@ -45,7 +45,8 @@ class Issuer:
     """What every certificate of one CA has in common, encoded once.
 
     ``certificate``: the CA's own. ``base_url``: where CRL, OCSP and the CA certificate are fetched.
-    Encoded, for CRLs too: ``name``, ``signature_algorithm``, ``authority_key`` (the extension).
+    Encoded, for CRLs too: ``name``, ``signature_algorithm``, ``authority_key`` (the extension). ``key_identifier``
+    is what that extension says.
     """
 
     def __init__(self, certificate: x509.Certificate, base_url: str | None) -> None:
@@ -57,7 +58,9 @@ class Issuer:
         self._base_url = base_url
         self.name = certificate.subject.public_bytes()
         self.signature_algorithm = _algorithm_identifier(public_key)
-        self.authority_key = _extension(_authority_key_identifier(certificate), critical=False)
+        authority_key = _authority_key_identifier(certificate)
+        self.key_identifier = authority_key.key_identifier or b""  # which both ways of making one give
+        self.authority_key = _extension(authority_key, critical=False)
         self._access = _extension(_information_access(base_url), critical=False) if base_url else b""
 
     def problem(self, now: int) -> str | None:
@@ -74,7 +77,7 @@ class Issuer:
         """The DER of the TBSCertificate."""
         extensions = (
             _constant_extensions(grant.csr.key_type, grant.profile.extended_key_usage),
-            _names_extension(grant.names, critical=not grant.subject),
+            names_extension(grant.names, critical=not grant.subject),
             _SKI_HEAD + key_identifier(grant.csr.spki),
             self.authority_key,
             _distribution_point(self._base_url, shard) if self._base_url else b"",
@@ -193,7 +196,7 @@ def _constant_extensions(key_type: str, extended_key_usage: tuple[str, ...]) -> 
 _GENERAL_NAME_TAGS = {"dns": 0x82, "email": 0x81, "uri": 0x86, "ip": 0x87}  # RFC 5280, 4.2.1.6
 
 
-def _names_extension(names: Sequence[Name], *, critical: bool) -> bytes:
+def names_extension(names: Sequence[Name], *, critical: bool) -> bytes:
     """subjectAltName; critical where the subject is empty (RFC 5280, 4.2.1.6)."""
     encoded = [
         der.tlv(_GENERAL_NAME_TAGS[kind], ipaddress.ip_address(value).packed if kind == "ip" else value.encode("ascii"))

@@ -40,11 +40,13 @@ _PRIVATE_KEY_LABELS = {b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY", b"RSA PRIVATE K
 
 @dataclass(frozen=True)
 class Identity:
-    """A CA that can issue: ``chain`` starts with ``certificate``, then its issuers as far as known."""
+    """A CA that can issue: ``chain`` starts with ``certificate``, then its issuers as far as known. ``passphrase`` is
+    that of the private key; None: it is not encrypted."""
 
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
     private_key: CaPrivateKey = field(repr=False)
+    passphrase: bytes | None = field(default=None, repr=False)
 
 
 def load_identity(directory: Path, ask_passphrase: Callable[[], bytes], now: int) -> Identity:
@@ -84,10 +86,10 @@ def _with_private_key(
 ) -> Identity:
     public_key = chain[0].public_key()
     _check_public_key_file(files, public_key, where)
-    private_key = _read_private_key(files, ask_passphrase)
+    private_key, passphrase = _read_private_key(files, ask_passphrase)
     if _spki(private_key.public_key()) != _spki(public_key):
         raise ConfigurationError(f"{files.path / PRIVATE_KEY_NAME} doesn't belong to {where}: the keys differ")
-    return Identity(chain[0], chain, private_key)
+    return Identity(chain[0], chain, private_key, passphrase)
 
 
 def _read_chain(files: PrivateDirectory) -> tuple[str, tuple[x509.Certificate, ...]]:
@@ -104,13 +106,13 @@ def _read_chain(files: PrivateDirectory) -> tuple[str, tuple[x509.Certificate, .
     return next(iter(found.items()))
 
 
-def _read_private_key(files: PrivateDirectory, ask_passphrase: Callable[[], bytes]) -> CaPrivateKey:
+def _read_private_key(
+    files: PrivateDirectory, ask_passphrase: Callable[[], bytes]
+) -> tuple[CaPrivateKey, bytes | None]:
     where = files.path / PRIVATE_KEY_NAME
     block, encrypted = _private_key_block(files)
-    if encrypted:
-        passphrase = ask_passphrase()
-    else:
-        passphrase = None
+    passphrase = ask_passphrase() if encrypted else None
+    if not encrypted:
         _log.warning("%s is not encrypted: whoever gets hold of a copy of it is this CA", where)
     try:
         key = load_pem_private_key(block, passphrase)
@@ -121,19 +123,23 @@ def _read_private_key(files: PrivateDirectory, ask_passphrase: Callable[[], byte
         raise ConfigurationError(f"{where} can't be read: {reason}") from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise ConfigurationError(f"{where} is no RSA, elliptic-curve or Ed25519 key")
-    return key
+    return key, passphrase
 
 
 def _private_key_block(files: PrivateDirectory) -> tuple[bytes, bool]:
-    """The file's one PEM block with a private key, and whether it is encrypted.
-
-    Text around it (openssl pkcs12 writes some) and a block of curve parameters (openssl ecparam -genkey
-    puts one before the key) are passed over.
-    """
     where = files.path / PRIVATE_KEY_NAME
     content = files.read(PRIVATE_KEY_NAME, secret=True)
     if content is None:
         raise ConfigurationError(f"{files.path} holds no {PRIVATE_KEY_NAME}")
+    return only_private_key_block(content, where)
+
+
+def only_private_key_block(content: bytes, where: Path) -> tuple[bytes, bool]:
+    """The file's one PEM block with a private key, and whether it is encrypted. Raises ConfigurationError.
+
+    Text around it (openssl pkcs12 writes some) and a block of curve parameters (openssl ecparam -genkey
+    puts one before the key) are passed over.
+    """
     blocks = [block for block in _PEM_BLOCK.finditer(content) if block[1] != b"EC PARAMETERS"]
     keys = [block for block in blocks if block[1].endswith(b"PRIVATE KEY")]
     if not keys:

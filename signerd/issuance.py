@@ -109,9 +109,10 @@ def _decide(authority: Authority, request: IssueRequest, evidence: Evidence, csr
 
 def _rules_for_all(authority: Authority, now: int, *, for_operator: bool) -> Iterator[Rule]:
     """What stops all issuance, whoever asks and for whatever."""
-    problem, ended, frozen = authority.ledger.problem(now), authority.issuer.problem(now), authority.frozen
-    shortage = authority.ledger.space.shortage
+    problem, doubt, shortage = authority.ledger.problem, authority.clock.doubt, authority.ledger.space.shortage
+    ended, frozen = authority.issuer.problem(now), authority.frozen
     yield Rule("ledger", problem is None, problem or "it can be written")
+    yield Rule("clock", doubt is None, doubt or "in no doubt")
     yield Rule("disk", shortage is None, shortage or "it has room")
     yield Rule("issuer", ended is None, ended or "in time")
     yield Rule("frozen", frozen is None, "no" if frozen is None else frozen if for_operator else _FROZEN)
@@ -145,6 +146,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - all that a certificate's record says of
         "csr": grant.csr.sha256,
         "spki": hashlib.sha256(grant.csr.spki).digest(),
         "policy": authority.policy.hash,
+        "issuer": authority.issuer.key_identifier,
+        "extensions": [wish.oid for wish in grant.extensions],
         "idempotency_key": request.idempotency_key,
         "proof": evidence.by,
         "grounds": evidence.grounds,
@@ -200,7 +203,7 @@ def _again(authority: Authority, record: Record, what: str, now: int) -> IssueRe
     if record.state not in {State.VALID, State.PENDING}:
         raise Refused(ErrorCode.CONFLICT, f"the certificate that this {what} got is {record.state}")
     if record.issued is None:  # the ledger failed between the two; a restart signs it
-        raise Refused(ErrorCode.UNAVAILABLE, authority.ledger.problem(now) or "its certificate is not signed yet")
+        raise Refused(ErrorCode.UNAVAILABLE, authority.ledger.problem or "its certificate is not signed yet")
     return IssueReply(
         certificate=record.der,
         chain=authority.chain,

@@ -3,7 +3,10 @@
 ``sign`` takes to-be-signed bytes, records them, waits for the fsync, signs, records the signatures.
 Every signature it makes is deterministic (RSA PKCS#1 v1.5, RFC 8017; Ed25519, RFC 8032; ECDSA as in
 RFC 6979), hence a function of the recorded intent. So a crash between the record and the answer loses
-nothing and leaves nothing unknown: ``recover`` signs each pending intent again and gets the same bytes.
+nothing and leaves nothing unknown: ``recover`` signs each certificate that is pending again and gets the same bytes.
+
+What it signs then is read from a file. The ledger has seen to it that its own key signed the commit (``ledger.store``);
+and what doesn't fit the facts that are recorded beside it is never signed.
 """
 
 import hashlib
@@ -67,7 +70,7 @@ class RecordedKey:
     def record(self, intents: Sequence[Intent], now: int, *, then: Callable[[], None] | None = None) -> int:
         """The first half of ``sign``, up to the fsync (see ``Ledger.commit`` for ``then``). Returns what
         ``sign_recorded`` takes. Raises as ``sign`` does."""
-        recorded = [self._ledger.append(now, Kind.INTENT, intent.body(), exact_time=True) for intent in intents]
+        recorded = [self._ledger.append(now, Kind.INTENT, intent.body()) for intent in intents]
         self._ledger.commit(then=then)
         self._tickets += 1
         self.__recorded[self._tickets] = recorded, [intent.to_be_signed for intent in intents]
@@ -82,13 +85,23 @@ class RecordedKey:
             self._complete(seq, signature, now)
         return signatures
 
-    def recover(self, now: int) -> int:
-        """Signs the intents that a crash left without a signature; returns how many there were."""
-        pending = self._ledger.pending_intents()
-        for seq in pending:
-            self._complete(seq, self.__sign(self._ledger.body(seq)["to_be_signed"]), now)
+    def recover(self, now: int, problem_with: Callable[[int, Mapping[str, Any]], str | None]) -> int:
+        """Signs what a crash left without a signature and somebody may be waiting for; returns how much that was.
+
+        ``problem_with`` says of an intent, by seq and body, why it is not to be signed. That stays pending, for ever.
+        """
+        signed = 0
+        for seq in self._ledger.pending_intents():
+            body = self._ledger.body(seq)
+            if (problem := problem_with(seq, body)) is not None:
+                _log.critical(
+                    "entry %d of the ledger is never signed: its bytes are not what it says: %s", seq, problem
+                )
+                continue
+            self._complete(seq, self.__sign(body["to_be_signed"]), now)
+            signed += 1
         self._ledger.commit()
-        return len(pending)
+        return signed
 
     def _complete(self, seq: int, signature: bytes, now: int) -> None:
         # Made durable by the next commit, or by recovery: it follows from the intent.

@@ -66,10 +66,10 @@ def take_from_environment(environ: MutableMapping[str, str]) -> bytes | None:
     return None if value is None else os.fsencode(value)
 
 
-def prompt_on_terminal(*, twice: bool = False) -> Callable[[], str] | None:
+def prompt_on_terminal(*, twice: bool = False, which: str = "Passphrase") -> Callable[[], str] | None:
     """A function that asks for the passphrase on the terminal (/dev/tty), or None if there is none.
 
-    ``twice``: for a new one, which is lost if it was mistyped.
+    ``twice``: for a new one, which is lost if it was mistyped. ``which``: what it is called.
     """
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
@@ -77,7 +77,7 @@ def prompt_on_terminal(*, twice: bool = False) -> Callable[[], str] | None:
         return None
 
     def ask() -> str:
-        question = "Passphrase of the CA's key: "
+        question = f"{which} of the CA's key: "
         try:
             while True:
                 passphrase = getpass.getpass(question)

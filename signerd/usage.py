@@ -86,6 +86,12 @@ class Usage:
         """Closes the circuit breaker: an operator saw what it had counted, and it counts from nothing."""
         self._at_most.pop(_BREAKER, None)
 
+    def clock_was_set(self) -> None:
+        """The time went forth or back: what was counted by it counts no more."""
+        self._at_most.clear()
+        self._first_seqs.clear()
+        self._refusals.clear()
+
     def refusal_is_news(self, client: str, now: int) -> bool:
         """Whether a refusal by quota is worth an entry: the first of a client in a while, and not those of ever
         new client ids, which whoever asks may make up."""
@@ -138,7 +144,7 @@ class Usage:
     def _count(self, scope: Scope, quota: Quota, now: int) -> int:
         """How many certificates there were in the quota's last seconds, or how many bytes of them, with those about
         to be recorded."""
-        since = self._first_seq_after(now - quota.seconds, quota.seconds)
+        since = self._first_seq_within(quota.seconds, now)
         if scope == _BREAKER:
             since = max(since, self._ledger.state_seq("thawed"))
         column, own, rows = _NUMBERED[scope.kind]
@@ -153,9 +159,9 @@ class Usage:
         self._at_most[scope] = (recorded or 0) + self._waiting[scope]
         return self._at_most[scope]
 
-    def _first_seq_after(self, time: int, seconds: int) -> int:
+    def _first_seq_within(self, seconds: int, now: int) -> int:
         """As the ledger's, which is asked once in a second for each length of window."""
         found = self._first_seqs.get(seconds)
-        if found is None or found[0] != time:
-            found = self._first_seqs[seconds] = time, self._ledger.first_seq_after(time)
+        if found is None or found[0] != now:
+            found = self._first_seqs[seconds] = now, self._ledger.times.first_within(seconds, now)
         return found[1]

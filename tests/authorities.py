@@ -8,22 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CheckReply, IssueReply, IssueRequest
 from signerd import batch, issuance
 from signerd.authority import Authority
+from signerd.clock import Clock, Reading
 from signerd.identity import Identity
 from signerd.issuance import Asker
 from signerd.key import CaPrivateKey
 from signerd.ledger import Ledger
+from signerd.ledger.ledger_key import LedgerKey
+from signerd.ledger.mark import Boot
 from tests import certs
 from tests.csrs import private_key
 from tests.identities import DAY, NOW, ca_certificate
 
 FRONTEND = Asker("sign", 4711)
 OPERATOR = Asker("admin", 0)
+
+LEDGER_KEY = LedgerKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 
 CA_KEY_TYPES = ("rsa2048", "p256", "p384", "ed25519")
 
@@ -47,6 +53,7 @@ class LocalAuthority:
         ca: str = "p256",
         certificate: x509.Certificate | None = None,
         identity: Identity | None = None,
+        ledger_key: LedgerKey = LEDGER_KEY,
         signer: str = "",
         now: int = NOW,
         make_serial: Callable[[], int] | None = None,
@@ -54,6 +61,9 @@ class LocalAuthority:
         self.config = directory / "signerd.toml"
         self.ledger_path = directory / "ledger.db"
         self.now = now
+        self.is_synchronized = False
+        self._off = 0  # what the wall clock is set forth by, against the time that goes by
+        self._ledger_key = ledger_key
         self._make_serial = make_serial
         self._signer_keys = signer
         root, key = ca_of(ca)
@@ -69,7 +79,8 @@ class LocalAuthority:
 
     def open(self) -> None:
         """Starts on what the ledger's file holds."""
-        self.ledger = Ledger(self.ledger_path)
+        self.ledger = Ledger(self.ledger_path, self._ledger_key, lambda: self.reading().boot)
+        self.clock = Clock(self.reading)
         try:
             identity = dataclasses.replace(
                 self._identity,
@@ -77,13 +88,22 @@ class LocalAuthority:
                 chain=(self.ca, *self._identity.chain[1:]),
                 private_key=_copy(self._identity.private_key),
             )
-            self.authority = Authority(identity, self.ledger, self.config, self.now, make_serial=self._make_serial)
+            self.authority = Authority(identity, self.ledger, self.config, self.clock, make_serial=self._make_serial)
         except BaseException:
             self.ledger.close()
             raise
 
     def close(self) -> None:
         self.ledger.close()
+
+    def reading(self) -> Reading:
+        """What the machine's clocks say: as much time has gone by as ``now`` says, but for ``set_clock``."""
+        return Reading(self.now, Boot("0" * 32, self.now - self._off), lambda: self.is_synchronized)
+
+    def set_clock(self, seconds: int) -> None:
+        """Sets the wall clock forth, or back, though no time goes by."""
+        self.now += seconds
+        self._off += seconds
 
     def restart(self) -> None:
         self.close()
@@ -93,7 +113,7 @@ class LocalAuthority:
 
     def answers(self, *asked: IssueRequest, asker: Asker = FRONTEND) -> list[IssueReply | Refused]:
         """The answers to one batch."""
-        return batch.issue(self.authority, [(request, asker) for request in asked], self.now)
+        return batch.issue(self.authority, [(request, asker) for request in asked], self.clock.now())
 
     def ask(self, csr: bytes, client: str = "web1", *, asker: Asker = FRONTEND, **wishes: Any) -> IssueReply | Refused:
         """The answer to a batch of one."""
@@ -119,17 +139,17 @@ class LocalAuthority:
 
     def check(self, csr: bytes, client: str = "web1", *, asker: Asker = FRONTEND, **wishes: Any) -> CheckReply:
         """The dry run."""
-        return issuance.check(self.authority, IssueRequest(csr=csr, client=client, **wishes), asker, self.now)
+        return issuance.check(self.authority, IssueRequest(csr=csr, client=client, **wishes), asker, self.clock.now())
 
     # --- the record -----------------------------------------------------------------------------
 
     def kinds(self) -> list[str]:
-        """The kinds of all entries, in order."""
-        return [row[0] for row in self.ledger.query("SELECT kind FROM entries ORDER BY seq")]
+        """The kinds of all entries, in order, after the ledger key's statement and its signature."""
+        return [row[0] for row in self.ledger.query("SELECT kind FROM entries WHERE seq > 2 ORDER BY seq")]
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
-        """The bodies of the entries of this kind, in order."""
-        rows = self.ledger.query("SELECT seq FROM entries WHERE kind = ? ORDER BY seq", kind).fetchall()
+        """The bodies of the entries of this kind, in order, after the ledger key's statement and its signature."""
+        rows = self.ledger.query("SELECT seq FROM entries WHERE kind = ? AND seq > 2 ORDER BY seq", kind).fetchall()
         return [self.ledger.body(row[0]) for row in rows]
 
 

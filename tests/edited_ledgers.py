@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from protocol.messages import IssueReply, RevokeRequest
 from signerd.authority import Authority
 from signerd.checkpoint import make_checkpoint
 from signerd.ledger import Head
 from signerd.ledger.chain import GENESIS
-from signerd.ledger.verify import LedgerFile
-from tests.authorities import LocalAuthority, local_authority
+from signerd.ledger.verify import LedgerFile, named_certificate
+from signerd.trust import CaTrust
+from tests.authorities import LocalAuthority, ca_of, local_authority
 from tests.csrs import csr_for, dns
 from tests.identities import DAY
 
@@ -101,9 +103,16 @@ def editing(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
+def trust_of(path: Path) -> CaTrust:
+    """What the certificate that a ledger names makes of it; that of these tests' authorities, where it names none."""
+    with contextlib.suppress(OSError, ValueError, sqlite3.Error, UnsupportedAlgorithm):
+        return CaTrust(x509.load_der_x509_certificate(named_certificate(path)))
+    return CaTrust(ca_of("p256")[0])
+
+
 def problems_of(path: Path, stretch: int = 1000) -> list[str]:
     """All that the check of a file at rest complains of."""
-    with contextlib.closing(LedgerFile(path)) as file:
+    with contextlib.closing(LedgerFile(path, trust_of(path))) as file:
         end = file.check_next(stretch)
         found, before = list(end.problems), GENESIS
         while end.head != before and end.head.seq != file.entries:
@@ -114,11 +123,12 @@ def problems_of(path: Path, stretch: int = 1000) -> list[str]:
 
 def problems_online(local: LocalAuthority | Authority, stretch: int = 1000) -> list[str]:
     """All that the check of the running signer's ledger complains of."""
+    authority = local if isinstance(local, Authority) else local.authority
     ledger, head, before = local.ledger, GENESIS, None
     found: list[str] = []
     while head != before:
         before = head
-        end = ledger.verify_stretch(Head(head.seq, 0, head.hash), stretch)
+        end = ledger.verify_stretch(Head(head.seq, 0, head.hash), stretch, authority.trust)
         found += end.problems
         head = end.head
     return found

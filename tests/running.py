@@ -30,6 +30,8 @@ import pytest
 from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
 from protocol.wire import unpack
+from signerd.ledger.ledger_key import LedgerKey
+from signerd.ledger_key_file import open_ledger_key
 from tests.identities import DAY, PASSPHRASE, make_identity
 
 ROOT = Path(__file__).parents[1]
@@ -268,6 +270,10 @@ class Signer(Daemon):
         # JSON's strings, numbers, booleans and arrays of them are TOML too.
         lines = [f"{key} = {json.dumps(value)}" for key, value in self.settings.items()]
         self.config.write_text("\n".join(["[signer]", *lines, "", policy]), encoding="utf-8")
+
+    def ledger_key(self) -> LedgerKey:
+        """The key that signs its ledger's commits; made where there is no ledger yet."""
+        return open_ledger_key(self.identity, PASSPHRASE, self.ledger_path)
 
     def command(self) -> list[str]:
         command = [sys.executable, "-W", "error", "-m", "signerd", "--config", str(self.config)]

@@ -25,13 +25,14 @@ _CRL = ("number", "this_update", "next_update")
 # What rises from each certificate to the next, and within what.
 _NUMBERS = {"of_all": "", "of_client": "client", "of_profile": "profile", "bytes_until": ""}
 # For each table the rows of which bear the seq of an entry: the one that they follow from.
-_TABLES = ("certificates", "pruned", "names", "pending", "crls", "base_urls", "state")
+_TABLES = ("certificates", "pruned", "names", "ledger_keys", "crls", "base_urls", "state")
 # Of the certificates in an entry about revocations, those whose row has not heard of it.
 _FORGOTTEN = """
 SELECT value FROM json_each(?1)
 LEFT JOIN certificates ON certificates.seq = value LEFT JOIN pruned ON pruned.seq = value
 WHERE ifnull(certificates.seq, pruned.seq) IS NOT NULL AND ifnull(ifnull(certificates.changed, pruned.changed), 0) < ?2
 """
+_TABLES_OF_INTENTS = {"certificate": ("certificates", "pruned", "names"), "ledger_key": ("ledger_keys",)}
 _KEPT = 16  # entries about revocations, decoded: one may be about 4,000 certificates
 
 
@@ -82,6 +83,9 @@ class Agreement:
                 yield from self._certificate(entry, body)
             case Kind.INTENT if "scope" in body:
                 yield from self._crl(entry, body)
+            case Kind.INTENT if body["what"] == "ledger_key":
+                if self._one("SELECT key FROM ledger_keys WHERE seq = ?", entry.seq) != (body["key"],):
+                    yield f"the index is wrong about the ledger key of entry {entry.seq}"
             case Kind.ISSUED:
                 yield from self._signature(entry.seq, body["intent"])
             case Kind.REVOKED | Kind.RELEASED:
@@ -184,12 +188,10 @@ class Agreement:
     # --- what else there is -------------------------------------------------------------------------
 
     def _signature(self, seq: int, intent: int) -> Iterator[str]:
-        for table in ("certificates", "pruned", "crls"):
+        for table in ("certificates", "pruned", "crls", "ledger_keys"):
             row = self._one(f"SELECT issued FROM {table} WHERE seq = ?", intent)  # noqa: S608 - constants
             if row is not None and row[0] != seq:
                 yield f"the index is wrong about the signature of entry {intent}"
-        if self._one("SELECT 1 FROM pending WHERE seq = ?", intent) is not None:
-            yield f"the index has forgotten that entry {intent} was signed"
 
     def _revocation(self, seq: int, body: Mapping[str, Any]) -> Iterator[str]:
         """A revocation that the index has forgotten would be missing from CRL and OCSP."""
@@ -235,13 +237,13 @@ class Agreement:
 def _tables_that_follow(kind: str, body: Mapping[str, Any]) -> tuple[str, ...]:
     """The tables that may have rows that follow from such an entry."""
     match kind:
-        case Kind.INTENT if body["what"] == "certificate":
-            return "certificates", "pruned", "names"
+        case Kind.INTENT if "scope" in body:
+            return ("crls",)
         case Kind.INTENT:
-            return ("crls",) if "scope" in body else ("pending",)
+            return _TABLES_OF_INTENTS.get(body["what"], ())
         case Kind.POLICY if body["base_url"] is not None:
             return ("base_urls",)
-        case Kind.FREEZE | Kind.THAW | Kind.PRUNED:
+        case Kind.FREEZE | Kind.THAW | Kind.PRUNED | Kind.CLOCK:
             return ("state",)
         case Kind.REVOKED | Kind.RELEASED if body.get("then") is not None:
             return ("state",)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from protocol.errors import ErrorCode, Refused
 from signerd.ledger.chain import Kind
+from signerd.ledger.file import bytes_on_disk
 from signerd.ledger.store import Ledger
 
 _log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def _copy_of(path: Path) -> Path:
 def _check_space(path: Path) -> None:
     """Raises ``Refused`` where a copy would leave the ledger too little room: a full disk ends issuance."""
     disk = os.statvfs(path.parent)
-    needed = sum(file.stat().st_size for file in (path, path.with_name(f"{path.name}-wal")) if file.exists())
+    needed = bytes_on_disk(path)
     needed += needed // 2 + _RESERVE_BYTES  # the write-ahead log grows for as long as the snapshot is being made
     if disk.f_bavail * disk.f_frsize < needed:
         raise Refused(ErrorCode.UNAVAILABLE, f"a snapshot needs {needed >> 20} MiB on the ledger's disk, and has less")

@@ -22,6 +22,11 @@ class Kind(enum.StrEnum):
     THAW = "thaw"
     BACKUP = "backup"  # a snapshot was taken
     PRUNED = "pruned"  # expired certificates left the index
+    CLOCK = "clock"  # from here on the times follow another clock: the only entry whose time may fall
+    ACCEPTED = "accepted"  # an operator took the ledger as it is, though its end had gone missing
+
+
+_KINDS = frozenset(Kind)
 
 
 class Head(NamedTuple):
@@ -36,13 +41,15 @@ GENESIS = Head(0, 0, bytes(32))
 
 
 class Entry(NamedTuple):
-    """One fact. ``body`` is a msgpack map; ``hash`` covers all of it and the hash before."""
+    """One fact. ``body`` is a msgpack map; ``hash`` covers all of it and the hash before. The last entry of a commit
+    has the ledger key's ``signature`` over its head (``signerd.ledger.ledger_key``)."""
 
     seq: int
     time: int
     kind: str
     body: bytes
     hash: bytes
+    signature: bytes | None = None
 
     @property
     def head(self) -> Head:
@@ -62,8 +69,8 @@ def entry_hash(before: bytes, seq: int, time: int, kind: str, body: bytes) -> by
 
 
 def problem_with(before: Head, row: tuple[Any, ...]) -> str | None:
-    """What is wrong with ``row`` (seq, time, kind, body, hash) as the entry that follows ``before``, or None."""
-    seq, time, kind, body, digest = row
+    """What is wrong with ``row``, an entry's fields, as the entry that follows ``before``, or None."""
+    seq, time, kind, body, digest, _ = row
     if seq != before.seq + 1:
         return f"entry {before.seq + 1} is missing: {seq} follows {before.seq}"
     if not (isinstance(time, int) and isinstance(kind, str) and isinstance(body, bytes)):
@@ -72,4 +79,12 @@ def problem_with(before: Head, row: tuple[Any, ...]) -> str | None:
         return f"entry {seq} has a field out of range"
     if entry_hash(before.hash, seq, time, kind, body) != digest:
         return f"entry {seq} is not what was recorded, or does not follow entry {before.seq}"
+    return _problem_with_time(before, seq, time, kind)
+
+
+def _problem_with_time(before: Head, seq: int, time: int, kind: str) -> str | None:
+    if kind not in _KINDS:
+        return f"entry {seq} is of a kind that this version of signerd does not know: {kind!r}"
+    if time < before.time and kind != Kind.CLOCK:
+        return f"the time of entry {seq} falls, and no entry says that the clock was set"
     return None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from protocol.errors import ConfigurationError
+from signerd.files import refuse_unless_guarded
 from signerd.ledger import schema
 
 LOG_BYTES = 16 * 1024 * 1024  # of the write-ahead log, between backups
@@ -21,6 +22,28 @@ def if_full(path: Path) -> str:
         if status.f_bavail * status.f_frsize < _LITTLE_ROOM:
             return "; the disk is full"
     return ""
+
+
+def bytes_on_disk(path: Path) -> int:
+    """What the ledger takes: its file, and the write-ahead log beside it."""
+    return sum(file.stat().st_size for file in (path, path.with_name(f"{path.name}-wal")) if file.exists())
+
+
+def check_guarded(path: Path) -> None:
+    """Sees to it that nobody else can write the ledger, put another in its place, or read it: raises
+    ``ConfigurationError``, and makes the file where it is missing (what SQLite makes beside it has its mode)."""
+    is_open = False  # whether others may enter the directory
+    with contextlib.suppress(FileNotFoundError):
+        status = path.parent.stat()
+        refuse_unless_guarded(path.parent, status, secret=False)
+        is_open = bool(status.st_mode & 0o011)
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}.mark")):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            refuse_unless_guarded(file, file.stat(), secret=is_open)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
 
 
 def lock(path: Path) -> int:

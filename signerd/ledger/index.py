@@ -7,15 +7,17 @@ cost a third. ``indexed_until`` tells how far it has got, and whoever opens a le
 import collections
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from protocol.wire import unpack
 from signerd.ledger.chain import Kind
 from signerd.ledger.weight import weight
 
 HOLD = "certificateHold"  # the one reason that can be taken back (RFC 5280, 5.3.1)
 ALL_SHARDS = -1  # the scope of a CRL that lists every revoked certificate
 CA_CERTIFICATES = -2  # the scope of a CRL that is about no others
+_EVER = 2**63 - 1
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS certificates (
@@ -42,13 +44,19 @@ CREATE TABLE IF NOT EXISTS certificates (
   reason TEXT,                      -- as RFC 5280, 5.3.1 names it
   invalidity_date INTEGER
 ) STRICT;
-CREATE TABLE IF NOT EXISTS pruned ( -- what is left of a certificate that expired long ago
+CREATE TABLE IF NOT EXISTS pruned ( -- what is left of a certificate that expired long ago, and its entry doesn't say
   seq INTEGER PRIMARY KEY,          -- of the intent
   serial BLOB NOT NULL UNIQUE,      -- never to be issued again (RFC 5280, 4.1.2.2)
+  not_after INTEGER NOT NULL,       -- were the clock set back before it, the certificate would come back
+  of_all INTEGER NOT NULL,
+  of_client INTEGER NOT NULL,
+  of_profile INTEGER NOT NULL,
+  bytes_until INTEGER NOT NULL,
   issued INTEGER,
   changed INTEGER,
   revoked_at INTEGER,
-  reason TEXT
+  reason TEXT,
+  invalidity_date INTEGER
 ) STRICT;
 CREATE TABLE IF NOT EXISTS expiries (
   hour INTEGER PRIMARY KEY,         -- of not_after, since the epoch
@@ -59,8 +67,10 @@ CREATE TABLE IF NOT EXISTS names (
   seq INTEGER NOT NULL,
   PRIMARY KEY (name, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pending (
-  seq INTEGER PRIMARY KEY           -- of an intent without a signature, other than a certificate's or a CRL's
+CREATE TABLE IF NOT EXISTS ledger_keys ( -- the statements that name the key by which commits are signed
+  seq INTEGER PRIMARY KEY,          -- of the intent
+  key BLOB NOT NULL,                -- the raw public key
+  issued INTEGER                    -- seq of the entry with the signature; null: pending
 ) STRICT;
 CREATE TABLE IF NOT EXISTS crls (
   scope INTEGER PRIMARY KEY,        -- a shard, ALL_SHARDS or CA_CERTIFICATES; its last CRL:
@@ -96,7 +106,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS certificates_idempotency ON certificates (clie
 CREATE UNIQUE INDEX IF NOT EXISTS certificates_proof ON certificates (client, proof_id) WHERE proof_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS names_seq ON names (seq);
 CREATE INDEX IF NOT EXISTS certificates_held ON certificates (seq) WHERE reason = 'certificateHold';
+CREATE INDEX IF NOT EXISTS pruned_expiry ON pruned (not_after);
 CREATE INDEX IF NOT EXISTS entries_start ON entries (seq) WHERE kind = 'start';
+CREATE INDEX IF NOT EXISTS entries_clock ON entries (seq) WHERE kind = 'clock';
 """
 
 
@@ -114,16 +126,38 @@ def is_certificate(fact: Fact) -> bool:
     return fact.kind == Kind.INTENT and bool(fact.body["what"] == "certificate")
 
 
+def settled(backlog: Sequence[Fact]) -> int:
+    """How many entries of a backlog there are before those certificates at its end that are about to be signed."""
+    count = len(backlog)
+    while count and is_certificate(backlog[count - 1]):
+        count -= 1
+    return count
+
+
 def indexed_until(db: sqlite3.Connection) -> int:
     """The seq of the last entry that the index knows."""
     row = db.execute("SELECT seq FROM progress").fetchone()
     return 0 if row is None else int(row[0])
 
 
-def apply(db: sqlite3.Connection, facts: Iterable[Fact]) -> None:
+ReadFact = Callable[[int], "Fact"]
+
+
+def facts_in(db: sqlite3.Connection) -> ReadFact:
+    """What reads entries out of ``db``."""
+
+    def read(seq: int) -> Fact:
+        time, kind, body = db.execute("SELECT time, kind, body FROM entries WHERE seq = ?", (seq,)).fetchone()
+        return Fact(seq, time, kind, unpack(body))
+
+    return read
+
+
+def apply(db: sqlite3.Connection, facts: Iterable[Fact], read: ReadFact) -> None:
     """Brings the tables up to date with these entries, which follow those that it knows, inside a transaction.
 
-    Certificates that follow each other are written together, with their signatures where these follow too.
+    Certificates that follow each other are written together, with their signatures where these follow too. ``read``
+    is for entries before those: what was pruned can come back.
     """
     certificates: dict[int, dict[str, Any]] = {}
     seq = 0
@@ -137,7 +171,10 @@ def apply(db: sqlite3.Connection, facts: Iterable[Fact]) -> None:
         else:
             _apply_certificates(db, certificates)
             certificates.clear()
-            _apply(db, *fact)
+            if fact.kind == Kind.CLOCK:
+                _apply_clock(db, fact.seq, fact.time, read)
+            else:
+                _apply(db, *fact)
     _apply_certificates(db, certificates)
     db.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (seq,))
 
@@ -147,8 +184,8 @@ def _apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: Mapping
         case Kind.INTENT:
             if "scope" in body:
                 _apply_crl(db, seq, body)
-            else:
-                db.execute("INSERT INTO pending VALUES (?)", (seq,))
+            elif body["what"] == "ledger_key":
+                db.execute("INSERT INTO ledger_keys VALUES (?, ?, NULL)", (seq, body["key"]))
         case Kind.ISSUED:
             _apply_signature(db, seq, body["intent"])
         case Kind.REVOKED | Kind.RELEASED:
@@ -216,8 +253,8 @@ def _apply_certificates(db: sqlite3.Connection, certificates: Mapping[int, Mappi
 def _apply_signature(db: sqlite3.Connection, seq: int, intent: int) -> None:
     updated = db.execute("UPDATE certificates SET issued = ? WHERE seq = ?", (seq, intent))
     if updated.rowcount == 0:
-        db.execute("DELETE FROM pending WHERE seq = ?", (intent,))
-        db.execute("UPDATE crls SET issued = ? WHERE seq = ?", (seq, intent))
+        for table in ("crls", "ledger_keys"):
+            db.execute(f"UPDATE {table} SET issued = ? WHERE seq = ?", (seq, intent))  # noqa: S608 - constants
 
 
 def _apply_crl(db: sqlite3.Connection, seq: int, body: Mapping[str, Any]) -> None:
@@ -248,12 +285,19 @@ def _apply_revocation(db: sqlite3.Connection, seq: int, time: int, body: Mapping
     )
 
 
+# What of a certificate's row its entry does not say.
+_STATE = (
+    *("of_all", "of_client", "of_profile", "bytes_until"),
+    *("issued", "changed", "revoked_at", "reason", "invalidity_date"),
+)
+_PRUNED = ", ".join(("seq", "serial", "not_after", *_STATE))
+
+
 def _apply_pruning(db: sqlite3.Connection, seq: int, not_after: int, last: int) -> None:
     """Takes the certificates up to this place, in the order of their ends, out of what is searched."""
     place = (not_after, last)
     db.execute(
-        "INSERT INTO pruned SELECT seq, serial, issued, changed, revoked_at, reason FROM certificates"
-        " WHERE (not_after, seq) <= (?, ?)",
+        f"INSERT INTO pruned ({_PRUNED}) SELECT {_PRUNED} FROM certificates WHERE (not_after, seq) <= (?, ?)",  # noqa: S608
         place,
     )
     db.execute("DELETE FROM names WHERE seq IN (SELECT seq FROM certificates WHERE (not_after, seq) <= (?, ?))", place)
@@ -265,4 +309,24 @@ def _apply_pruning(db: sqlite3.Connection, seq: int, not_after: int, last: int) 
     )
     db.execute("DELETE FROM expiries WHERE certificates = 0")
     db.execute("DELETE FROM certificates WHERE (not_after, seq) <= (?, ?)", place)
+    _set_state(db, seq, "pruned", f"{not_after} {last}")
+
+
+def _apply_clock(db: sqlite3.Connection, seq: int, time: int, read: ReadFact) -> None:
+    """Brings back what was pruned by a clock that was wrong: certificates that have not ended at ``time``."""
+    back = db.execute(f"SELECT seq, {', '.join(_STATE)} FROM pruned WHERE not_after >= ?", (time,)).fetchall()  # noqa: S608
+    if not back:
+        return
+    db.execute("DELETE FROM pruned WHERE not_after >= ?", (time,))
+    facts = [read(certificate) for certificate, *_ in back]
+    _apply_certificates(
+        db, {fact.seq: {**fact.body, "seq": fact.seq, "time": fact.time, "issued": None} for fact in facts}
+    )
+    columns = ", ".join(f"{column} = ?" for column in _STATE)
+    db.executemany(
+        f"UPDATE certificates SET {columns} WHERE seq = ?",  # noqa: S608 - of this file's words
+        [(*state, certificate) for certificate, *state in back],
+    )
+    (value,) = db.execute("SELECT value FROM state WHERE name = 'pruned'").fetchone()
+    not_after, last = min(tuple(map(int, str(value).split())), (time - 1, _EVER))
     _set_state(db, seq, "pruned", f"{not_after} {last}")

@@ -37,7 +37,7 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, at: Callable[[int, i
     while last != before:
         before = last
         for entry, problem, head in read_entries(old, before, _STRETCH):
-            new.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", entry)
+            new.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", entry)
             if problem := problem or apply_again(new, entry):
                 raise ValueError(problem)
             last = head

@@ -111,13 +111,16 @@ def find_for_revocation(ledger: Ledger, serial: bytes) -> Found | None:
     return None if row is None else Found(*row)
 
 
-def find_between(ledger: Ledger, first: int, last: int, client: str | None, limit: int) -> list[Found]:
-    """The oldest certificates whose intents have these seqs, both inclusive: one client's, or all."""
-    sql = "SELECT seq, shard, not_after, reason FROM certificates WHERE seq BETWEEN ? AND ?"
+def find_between(  # noqa: PLR0913, PLR0917 - the filters of one query
+    ledger: Ledger, first: int, last: int, client: str | None, since: int, limit: int
+) -> list[Found]:
+    """The oldest certificates whose intents have these seqs, both inclusive, and were recorded ``since``: one
+    client's, or all."""
+    sql = "SELECT seq, shard, not_after, reason FROM certificates WHERE seq BETWEEN ? AND ? AND recorded_at >= ?"
     if client is None:
-        rows = ledger.query(f"{sql} ORDER BY seq LIMIT ?", first, last, limit)
+        rows = ledger.query(f"{sql} ORDER BY seq LIMIT ?", first, last, since, limit)
     else:
-        rows = ledger.query(f"{sql} AND client = ? ORDER BY seq LIMIT ?", first, last, client, limit)
+        rows = ledger.query(f"{sql} AND client = ? ORDER BY seq LIMIT ?", first, last, since, client, limit)
     return [Found(*row) for row in rows]
 
 

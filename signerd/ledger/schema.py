@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from signerd.ledger import index
 
 _APPLICATION_ID = 0x5349474E  # "SIGN"
-_FORMAT = 1
+_FORMAT = 2
 _ENTRIES = """
 CREATE TABLE IF NOT EXISTS entries (
   seq INTEGER PRIMARY KEY,
   time INTEGER NOT NULL,            -- seconds since the epoch
   kind TEXT NOT NULL,
   body BLOB NOT NULL,               -- a msgpack map
-  hash BLOB NOT NULL                -- SHA-256 over the hash of the entry before, and this entry
+  hash BLOB NOT NULL,               -- SHA-256 over the hash of the entry before, and this entry
+  signature BLOB                    -- the ledger key's over the head; null but at the end of a commit
 ) STRICT;
 """
+ENTRIES = "SELECT seq, time, kind, body, hash, signature FROM entries"  # in the order of an ``Entry``
 # What reading a damaged file raises: Python can't even say what SQLite says of one, where it quotes the file.
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 # ANALYZE makes these, and they change nothing but speed.

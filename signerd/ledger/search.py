@@ -70,7 +70,7 @@ def search(ledger: Ledger, request: ListRequest, now: int) -> tuple[list[Certifi
         request = msgspec.structs.replace(request, name=None)
     first = request.after + 1
     if request.issued_since is not None:
-        first = max(first, ledger.first_seq_after(request.issued_since - 1))
+        first = max(first, ledger.times.first_after(request.issued_since - 1))
     if first > ledger.head.seq:
         return [], None
     candidates = _candidates(ledger, request, first, now)
@@ -162,6 +162,9 @@ def _filters(request: ListRequest, now: int) -> tuple[list[str], dict[str, Any]]
             parameters[column] = value
     if request.state is not None:
         where.append(_STATES[State(request.state)])
+    if request.issued_since is not None:  # where the clock was set back, times repeat themselves
+        where.append("recorded_at >= :since")
+        parameters["since"] = request.issued_since
     if request.expiring_within is not None:
         where.append("not_after BETWEEN :now AND :until")
         parameters["until"] = now + request.expiring_within

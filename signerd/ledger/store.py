@@ -9,6 +9,11 @@ A commit may go on beside the loop, which meanwhile prepares what comes next: wh
 
 What is durable is the entries. The index follows them when it is read, when there is a moment for it, or when
 it has fallen behind by so much; and a start brings it up to date.
+
+The last entry of each commit is signed by the ledger key. A ledger whose end is not, or whose entries from the
+first pending intent on don't lead to that end, is not opened: what ``signerd.key`` signs again after a crash is what
+this signer itself recorded. A ledger that went further than it now does (``signerd.ledger.mark``) is opened, and
+takes nothing until an operator has accepted that.
 """
 
 import contextlib
@@ -16,20 +21,24 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from protocol.wire import WireError, pack, unpack
+from protocol.wire import pack, unpack
 from signerd.ledger import index, schema
-from signerd.ledger.chain import GENESIS, Entry, Head, Kind, link, problem_with
-from signerd.ledger.file import if_full, lock, prepare
+from signerd.ledger.chain import Entry, Head, Kind, link
+from signerd.ledger.file import bytes_on_disk, check_guarded, if_full, lock, prepare
 from signerd.ledger.index import Fact
+from signerd.ledger.ledger_key import LedgerKey
+from signerd.ledger.mark import MarkFile, ReadBoot, no_boot
+from signerd.ledger.opening import check_chain, checked_head, lost
 from signerd.ledger.space import Space
-from signerd.ledger.verify import Stretch, apply_again, verify_stretch
-from signerd.ledger.weight import rows, written
+from signerd.ledger.times import Times
+from signerd.ledger.verify import Stretch, Trust, apply_again, verify_stretch
+from signerd.ledger.weight import packed_rows, rows, written
 from signerd.second_thread import SecondThread
 
 _log = logging.getLogger(__name__)
@@ -37,19 +46,24 @@ _log = logging.getLogger(__name__)
 _COMMITS_AVERAGED = 16
 _BACKLOG = 512  # entries, at which the index is brought up to date, which takes some 4 ms,
 _BACKLOG_ROWS = 8192  # or rows of it, where there are many names
-_TAIL = 256  # entries whose chain is checked at each start; `ca_admin verify` checks them all
+_RECOVERED = ("certificates", "ledger_keys")  # the tables of what is signed again after a crash
 
 
 class Ledger:
-    """The one writer of the ledger at ``path``, which is made where it is missing. ``close`` when done."""
+    """The one writer of the ledger at ``path``, which is made where it is missing. ``close`` when done.
 
-    def __init__(self, path: Path) -> None:
+    ``key`` signs its commits, and has signed the last, unless that was ``signed_by`` another (its raw public key).
+    ``boot`` is what the mark says of the moment.
+    """
+
+    def __init__(self, path: Path, key: LedgerKey, boot: ReadBoot = no_boot, signed_by: bytes | None = None) -> None:
         self.path = path
         self.commit_seconds = 0.0  # what a commit takes, lately
+        self.key = key
+        self._boot = boot
         self._failure: str | None = None
         self._commits = SecondThread("commit")
-        self._commit_under_way: tuple[Future[float], int] | None = None  # and the last entry in it
-        self._durable = 0  # the last entry that is
+        self._commit_under_way: tuple[Future[float], Head] | None = None  # and the last entry in it
         self._unwritten: list[Entry] = []  # appended, and neither committed nor read yet
         self._backlog: list[Fact] = []  # what the index does not know yet
         self._backlog_rows = 0  # that the index gets by it
@@ -57,8 +71,11 @@ class Ledger:
         self.space = Space(path)
         self.space.make_room()
         with contextlib.ExitStack() as undo:
+            check_guarded(path)
             self._lock = lock(path)
             undo.callback(os.close, self._lock)
+            self._mark = MarkFile(path)
+            undo.callback(self._mark.close)
             try:
                 # Of the event loop's thread, but for a commit that is under way: see ``_db``.
                 self._connection = sqlite3.connect(
@@ -66,9 +83,14 @@ class Ledger:
                 )
                 undo.callback(self._connection.close)
                 prepare(self._db, path)
-                self.head = self._checked_head()
+                self.head = self._durable = checked_head(self._db, path, signed_by or key.public)
                 self._catch_up()
                 self._db.execute("COMMIT")
+                if pending := self.pending_intents():  # it may lie further back than what was checked
+                    check_chain(self._db, pending[0] - 1)
+                self.times = Times(self)
+                self.mark = self._mark.read()  # when it was opened
+                self.lost = lost(self._db, self.head, self.mark)
             except schema.DAMAGE as error:
                 raise ConfigurationError(f"{path}: not a usable ledger: {error}{if_full(path)}") from None
             undo.pop_all()
@@ -81,36 +103,40 @@ class Ledger:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def append(self, now: int, kind: Kind, body: dict[str, Any], *, exact_time: bool = False) -> int:
+    def append(self, now: int, kind: Kind, body: dict[str, Any]) -> int:
         """Adds an entry to the open transaction and returns its seq. Durable only after ``commit``.
 
-        ``exact_time``: refuse (``unavailable``) when the wall clock runs behind the last entry; without
-        it such an entry gets the last one's time, so that a freeze or a revocation is never held up.
+        The times rise: where ``now`` lies before the last entry, the entry gets that one's time. ``Kind.CLOCK``
+        alone is dated as it is said. Raises ``Refused`` (``unavailable``).
         """
-        if exact_time and (problem := self.problem(now)) is not None:
+        if (problem := self.problem) is not None:
             raise Refused(ErrorCode.UNAVAILABLE, problem)
-        if self._failure is not None:
-            raise Refused(ErrorCode.UNAVAILABLE, self._failure)
-        entry = link(self.head, max(now, self.head.time), kind, pack(body))
+        entry = link(self.head, now if kind is Kind.CLOCK else max(now, self.head.time), kind, pack(body))
         self._unwritten.append(entry)
         self._backlog.append(Fact(entry.seq, entry.time, kind, body))
         self._backlog_rows += rows(body)
         self.head = entry.head
         return entry.seq
 
+    def accept(self, now: int, body: dict[str, Any]) -> None:
+        """Takes the ledger as it is, though its end went missing; durable when it returns. Raises ``Refused``."""
+        lost, self.lost = self.lost, None
+        self.append(now, Kind.ACCEPTED, {**body, "why": lost, "mark": self.mark and [*self.mark.head[::2]]})
+        self.commit()
+
     def commit(self, *, then: Callable[[], None] | None = None) -> None:
         """Makes all that was appended durable: returns after the fsync. With ``then`` it returns at once; whatever
         needs the file waits for the fsync, and after it ``then`` is called, in another thread."""
         with self._final_failure():
-            self._write()
+            self._write(sign=True)
             if len(self._backlog) >= _BACKLOG or self._backlog_rows >= _BACKLOG_ROWS:
-                self._index(_signed(self._backlog))
+                self._index(index.settled(self._backlog))
             if self._db.in_transaction:
                 if then is None:
-                    self._committed(self._commit_now(), self.head.seq)
+                    self._committed(self._commit_now(), self.head)
                 else:
                     outcome = self._commits.begin(self._commit_now)
-                    self._commit_under_way = outcome, self.head.seq
+                    self._commit_under_way = outcome, self.head
                     outcome.add_done_callback(lambda _: then())
             elif then is not None:
                 then()
@@ -125,9 +151,11 @@ class Ledger:
         self._connection.execute("COMMIT")
         return time.perf_counter() - before
 
-    def _committed(self, seconds: float, last: int) -> None:
+    def _committed(self, seconds: float, last: Head) -> None:
         self.commit_seconds += (seconds - self.commit_seconds) / _COMMITS_AVERAGED
         self._durable = last
+        with contextlib.suppress(OSError):  # then it says that the ledger went less far: no harm
+            self._mark.write(last, self._boot())
 
     def wait(self) -> None:
         """Waits for the commit that is under way. What goes wrong with it shows as ``failure``."""
@@ -140,9 +168,9 @@ class Ledger:
 
     def ensure_durable(self, seq: int) -> None:
         """Returns when this entry is durable. Raises ``Refused`` if it can't be."""
-        if seq > self._durable:
+        if seq > self._durable.seq:
             self.wait()
-        if seq > self._durable:
+        if seq > self._durable.seq:
             self.commit()
 
     def settle(self) -> None:
@@ -151,12 +179,20 @@ class Ledger:
             self._index_all()
         self.commit()
 
-    def _write(self) -> None:
+    def _write(self, *, sign: bool = False) -> None:
+        """Writes what was appended; with ``sign`` it is the end of a commit."""
+        is_signed = False
         if self._unwritten:
+            if sign:
+                self._unwritten[-1] = self._unwritten[-1]._replace(signature=self.key.sign_head(self.head))
+                is_signed = True
             self._begin()
             self._claim_serials()
-            self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", self._unwritten)
+            self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", self._unwritten)
             self._unwritten.clear()
+        if sign and not is_signed and self.head.seq > self._durable.seq:  # a read had it written before
+            signed = self.key.sign_head(self.head), self.head.seq
+            self._db.execute("UPDATE entries SET signature = ? WHERE seq = ?", signed)
 
     def _claim_serials(self) -> None:
         """Sees to it that no certificate before those that are about to be recorded had one of their serials."""
@@ -174,7 +210,7 @@ class Ledger:
         """Has the index know so many entries of the backlog."""
         if count:
             self._begin()
-            index.apply(self._db, self._backlog[:count])
+            index.apply(self._db, self._backlog[:count], index.facts_in(self._connection))
             del self._backlog[:count]
             self._backlog_rows = sum(rows(fact.body) for fact in self._backlog)
             self._serials = {fact.body["serial"] for fact in self._backlog if index.is_certificate(fact)}
@@ -193,9 +229,8 @@ class Ledger:
         problem, indexed = None, index.indexed_until(self._db)
         if indexed > self.head.seq:
             problem = f"the index knows entry {indexed}, and the last is {self.head.seq}"
-        sql = "SELECT seq, time, kind, body, hash FROM entries WHERE seq > ? ORDER BY seq"
-        behind = self._db.execute(sql, (indexed,)).fetchall()
-        self.space.make_room(lambda: written(sum(_rows_of(row[3]) for row in behind), self.size))
+        behind = self._db.execute(f"{schema.ENTRIES} WHERE seq > ? ORDER BY seq", (indexed,)).fetchall()
+        self.space.make_room(lambda: written(sum(packed_rows(row[3]) for row in behind), self.size))
         self._begin()
         for row in behind:
             problem = problem or apply_again(self._db, Entry(*row))
@@ -228,16 +263,10 @@ class Ledger:
             except (sqlite3.Error, ConfigurationError):
                 self._db.rollback()
 
-    def problem(self, now: int) -> str | None:
-        """Why nothing can be issued at ``now``: a failed write, or a clock behind the last entry; or None."""
-        if self._failure is None and now < self.head.time:
-            return f"the clock is {self.head.time - now} s behind the last entry of the ledger"
-        return self._failure
-
     @property
-    def failure(self) -> str | None:
-        """Why the ledger takes no more entries, or None."""
-        return self._failure
+    def problem(self) -> str | None:
+        """Why the ledger takes no more entries: a failed write, or an end that went missing; or None."""
+        return self._failure or self.lost
 
     def close(self) -> None:
         """Commits what is open and closes the file."""
@@ -245,6 +274,7 @@ class Ledger:
             self.settle()
         self._commits.close()
         self._db.close()
+        self._mark.close()
         os.close(self._lock)
 
     # --- reading ------------------------------------------------------------------------------
@@ -271,7 +301,7 @@ class Ledger:
 
     def entry(self, seq: int) -> Entry:
         """The entry ``seq``. Raises ``KeyError``."""
-        row = self.query("SELECT seq, time, kind, body, hash FROM entries WHERE seq = ?", seq).fetchone()
+        row = self.query(f"{schema.ENTRIES} WHERE seq = ?", seq).fetchone()
         if row is None:
             raise KeyError(seq)
         return Entry(*row)
@@ -281,14 +311,22 @@ class Ledger:
         return unpack(self.entry(seq).body)
 
     def pending_intents(self) -> list[int]:
-        """The seqs of the intents without a signature, oldest first."""
-        pending = "SELECT seq FROM certificates WHERE issued IS NULL UNION SELECT seq FROM pending ORDER BY seq"
-        return [row[0] for row in self.query(pending)]
+        """The seqs of the intents that a client may be waiting for, or the ledger itself: certificates and the ledger
+        key's statements without a signature, oldest first. All else is made anew instead."""
+        pending = "SELECT seq FROM {} WHERE issued IS NULL"
+        return [row[0] for row in self.query(" UNION ".join(map(pending.format, _RECOVERED)) + " ORDER BY seq")]
 
-    def verify_stretch(self, before: Head, limit: int) -> Stretch:
+    def last_start_before(self, seq: int) -> int:
+        """The last entry ``start`` before ``seq``, which was seen to lead to the end. Raises ``ConfigurationError``."""
+        sql = "SELECT coalesce(max(seq), 0) FROM entries INDEXED BY entries_start WHERE kind = 'start' AND seq < ?"
+        (start,) = self.query(sql, seq).fetchone()
+        check_chain(self._db, start - 1)
+        return int(start)
+
+    def verify_stretch(self, before: Head, limit: int, trust: Trust) -> Stretch:
         """Checks up to ``limit`` entries after ``before``; see ``signerd.ledger.verify``."""
         self._show_all()
-        stretch = verify_stretch(self._db, before, limit)
+        stretch = verify_stretch(self._db, before, limit, trust, signed_until=self._durable.seq)
         at_the_end = stretch.head.seq in {before.seq, self.head.seq}
         if at_the_end and stretch.head[::2] != self.head[::2]:
             problem = f"the end is not what it was: the signer has recorded entry {self.head.seq}"
@@ -298,19 +336,7 @@ class Ledger:
     @property
     def size(self) -> int:
         """Bytes on the disk: the file, and the write-ahead log beside it."""
-        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
-
-    def first_seq_after(self, time: int) -> int:
-        """The seq of the first entry later than ``time``; one past the last if there is none."""
-        low, high = 1, self.head.seq + 1
-        while low < high:  # the times never fall
-            middle = (low + high) // 2
-            # Or the next one, should it be missing: `ca_admin verify` is what complains of that.
-            sql = "SELECT seq, time FROM entries WHERE seq >= ? ORDER BY seq LIMIT 1"
-            seq, found = self.query(sql, middle).fetchone()
-            low, high = (low, middle) if found > time else (seq + 1, high)
-        return low
+        return bytes_on_disk(self.path)
 
     def state(self, name: str) -> str | None:
         """A value of the index's state table."""
@@ -321,33 +347,3 @@ class Ledger:
         """The entry that this value follows from; 0 if there is none."""
         row = self.query("SELECT seq FROM state WHERE name = ?", name).fetchone()
         return 0 if row is None else int(row[0])
-
-    def _checked_head(self) -> Head:
-        """The last entry's head, after a look at the chain of the last entries."""
-        rows = self.query(
-            "SELECT seq, time, kind, body, hash FROM entries ORDER BY seq DESC LIMIT ?", _TAIL + 1
-        ).fetchall()[::-1]
-        if not rows:
-            return GENESIS
-        before = Entry(*rows.pop(0)).head if len(rows) > _TAIL else GENESIS
-        for row in rows:
-            if (problem := problem_with(before, row)) is not None:
-                raise ConfigurationError(f"the ledger is damaged: {problem}; see `ca_admin verify`")
-            before = Entry(*row).head
-        return before
-
-
-def _rows_of(body: bytes) -> int:
-    """As ``rows``, of an entry's body as it stands in the file: none where it can't be read."""
-    try:
-        return rows(unpack(body))
-    except WireError:
-        return 0
-
-
-def _signed(backlog: Sequence[Fact]) -> int:
-    """How many entries of a backlog there are before those certificates at its end that are about to be signed."""
-    count = len(backlog)
-    while count and index.is_certificate(backlog[count - 1]):
-        count -= 1
-    return count

@@ -2,26 +2,30 @@
 
 The chain is checked in stretches, each from where the one before ended, so that a ledger of any size is
 checked while the signer goes on issuing. After a broken entry the check goes on from the hash that stands
-there: every break is found, not only the first. What a chain alone can't show is that its end was cut off
-or the whole file replaced by an older one; a checkpoint kept elsewhere shows that (``signerd.checkpoint``).
-So it does of a chain that somebody made anew from some entry on: the hashes are no secret's.
+there: every break is found, not only the first. Whoever can write the file can also compute a chain of hashes; so
+each commit's signature by the ledger key is checked, and that the CA's key signed the statement which names that
+key. ``Trust`` is what the CA's certificate is needed for. What all this can't show is that the end was cut off or
+the whole file replaced by an older one; a checkpoint kept elsewhere shows that (``signerd.checkpoint``).
 
 Whatever stands in the file, it is said in words, and nothing is raised.
 """
 
+import bisect
+import contextlib
 import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from protocol.wire import WireError, unpack
 from signerd.ledger import index, schema
 from signerd.ledger.agreement import Agreement
-from signerd.ledger.chain import GENESIS, Entry, Head, problem_with
+from signerd.ledger.chain import GENESIS, Entry, Head, Kind, problem_with
+from signerd.ledger.ledger_key import is_head_signed
 
-STRETCH_ENTRIES_MAX = 250  # 6 ms of the event loop
+STRETCH_ENTRIES_MAX = 64  # 8 ms of the event loop
 _STRETCH_EFFORT = 5000  # certificates in entries about revocations: 10 ms
 _STRETCH_BYTES = 1024 * 1024  # of bodies: a CRL's intent holds all of the CRL
 _PROBLEMS_MAX = 100  # in one stretch: a reply is to fit into its frame
@@ -29,9 +33,24 @@ _PROBLEM_LENGTH = 400
 _EVER = 2**63 - 1
 # The kind as bytes: what is no UTF-8 any more would keep the row from being read.
 _ROWS = (
-    "SELECT seq, time, iif(typeof(kind) = 'text', CAST(kind AS BLOB), NULL), body, hash FROM entries"
+    "SELECT seq, time, iif(typeof(kind) = 'text', CAST(kind AS BLOB), NULL), body, hash, signature FROM entries"
     " WHERE seq > ? ORDER BY seq LIMIT ?"
 )
+_STATEMENTS = (
+    "SELECT ledger_keys.seq, intent.body, issued.body FROM ledger_keys"
+    " JOIN entries AS intent ON intent.seq = ledger_keys.seq JOIN entries AS issued ON issued.seq = ledger_keys.issued"
+    " ORDER BY ledger_keys.seq"
+)
+
+
+class Trust(Protocol):
+    """What the CA's certificate says of entries."""
+
+    def ledger_key(self, statement: bytes, signature: bytes) -> bytes | None:
+        """The public key that a statement names; None unless the CA's key signed it."""
+
+    def certificate_problem(self, to_be_signed: bytes, facts: Mapping[str, Any]) -> str | None:
+        """Where a certificate to be signed is not what its entry says beside it."""
 
 
 class Stretch(NamedTuple):
@@ -41,17 +60,19 @@ class Stretch(NamedTuple):
     problems: tuple[str, ...]
 
 
-def verify_stretch(db: sqlite3.Connection, before: Head, limit: int) -> Stretch:
+def verify_stretch(db: sqlite3.Connection, before: Head, limit: int, trust: Trust, signed_until: int) -> Stretch:
     """Checks up to ``limit`` entries after ``before``, and the index rows that follow from them. It may stop
-    earlier; where it did not get on at all, ``before`` was the last entry."""
+    earlier; where it did not get on at all, ``before`` was the last entry. What comes after ``signed_until`` is of
+    a commit that is under way."""
     found: list[str] = []
     try:
         if before == GENESIS and (problem := schema.problem(db)) is not None:
             found.append(f"the file {problem}")
-        agreement = Agreement(db)
+        agreement, content = Agreement(db), _Content(db, trust)
         last = before
         for entry, problem, head in read_entries(db, before, min(limit, STRETCH_ENTRIES_MAX)):
             found += [problem] if problem else agreement.problems_with(entry)
+            found += content.problems_with(entry, must_be_signed=entry.seq == signed_until)
             last = head
             if agreement.effort > _STRETCH_EFFORT:
                 break
@@ -64,6 +85,52 @@ def verify_stretch(db: sqlite3.Connection, before: Head, limit: int) -> Stretch:
     return Stretch(last, _bounded(found))
 
 
+def stated_keys(db: sqlite3.Connection, trust: Trust) -> list[tuple[int, bytes]]:
+    """The ledger keys that the CA stated: from which entry on, and the raw public key. Raises ``sqlite3.Error``."""
+    found = []
+    for seq, statement, signature in db.execute(_STATEMENTS):
+        with contextlib.suppress(
+            WireError, LookupError, TypeError, ValueError
+        ):  # somebody wrote nonsense: no statement
+            text, signed = unpack(statement)["to_be_signed"], unpack(signature)["signature"]
+            if (key := trust.ledger_key(text, signed)) is not None:
+                found.append((seq, key))
+    return found
+
+
+class _Content:
+    """What entries are worth: who signed their commit, and whether certificates are what is said of them."""
+
+    def __init__(self, db: sqlite3.Connection, trust: Trust) -> None:
+        self._trust = trust
+        stated = stated_keys(db, trust)
+        self._since = [seq for seq, _ in stated]  # from which entry on
+        self._keys = [key for _, key in stated]  # which key signs
+
+    def problems_with(self, entry: Entry, *, must_be_signed: bool) -> Iterator[str]:
+        """``must_be_signed``: the entry ends the last commit."""
+        if entry.seq == 1 and not self._keys:
+            yield "no statement of the CA says by which key commits are signed"
+        if entry.signature is not None and self._keys:
+            # What came before the first statement was signed by the same key: the CA's own was another one then.
+            place = max(bisect.bisect_right(self._since, entry.seq) - 1, 0)
+            if not is_head_signed(self._keys[place], entry.head, entry.signature):
+                yield f"the signature at entry {entry.seq} is not by the ledger key"
+        elif must_be_signed:
+            yield f"entry {entry.seq}, the last, is not signed by the ledger key"
+        if entry.kind == Kind.INTENT and (problem := self._certificate_problem(entry.body)) is not None:
+            yield f"the certificate of entry {entry.seq} is not what the entry says: {problem}"
+
+    def _certificate_problem(self, body: bytes) -> str | None:
+        try:
+            facts = unpack(body)
+            if facts["what"] != "certificate":
+                return None
+            return self._trust.certificate_problem(facts["to_be_signed"], facts)
+        except (WireError, LookupError, TypeError, ValueError, AttributeError) as error:
+            return f"it can't be read ({type(error).__name__})"
+
+
 def _bounded(problems: list[str]) -> tuple[str, ...]:
     said = tuple(problem[:_PROBLEM_LENGTH] for problem in problems[:_PROBLEMS_MAX])
     more = len(problems) - len(said)
@@ -74,9 +141,9 @@ def read_entries(db: sqlite3.Connection, before: Head, limit: int) -> Iterator[t
     """The next entries after ``before``, ``limit`` at most, what is wrong with each in the chain, and what the
     one after it builds on. Raises ``sqlite3.Error``."""
     size = 0
-    for seq, time, kind, body, digest in db.execute(_ROWS, (before.seq, limit)):
+    for seq, time, kind, body, digest, signature in db.execute(_ROWS, (before.seq, limit)):
         name = kind.decode(errors="replace") if isinstance(kind, bytes) else kind
-        row = (seq, time, name, body, digest)
+        row = (seq, time, name, body, digest, signature)
         problem = problem_with(before, row)
         before = _stored_head(row)
         yield Entry(*row), problem, before
@@ -86,7 +153,7 @@ def read_entries(db: sqlite3.Connection, before: Head, limit: int) -> Iterator[t
 
 
 def _stored_head(row: tuple[Any, ...]) -> Head:
-    seq, time, _, _, digest = row
+    seq, time, _, _, digest, _ = row
     whole = isinstance(digest, bytes) and len(digest) == 32
     return Head(seq, time if isinstance(time, int) else 0, digest if whole else bytes(32))
 
@@ -96,10 +163,12 @@ def _before_the_first(db: sqlite3.Connection) -> Iterator[str]:
         yield f"entry {seq} was never recorded: the first is 1"
 
 
-def apply_again(db: sqlite3.Connection, entry: Entry) -> str | None:
-    """Has the index in ``db`` know an entry more, or says why that can't be."""
+def apply_again(db: sqlite3.Connection, entry: Entry, read: index.ReadFact | None = None) -> str | None:
+    """Has the index in ``db`` know an entry more, or says why that can't be. ``read``: where the entries before it
+    are, if that is elsewhere."""
     try:
-        index.apply(db, [index.Fact(entry.seq, entry.time, entry.kind, unpack(entry.body))])
+        fact = index.Fact(entry.seq, entry.time, entry.kind, unpack(entry.body))
+        index.apply(db, [fact], read or index.facts_in(db))
     except WireError as error:
         return f"entry {entry.seq} can't be read: {error}"
     except sqlite3.IntegrityError as error:
@@ -131,6 +200,20 @@ def open_at_rest(path: Path) -> sqlite3.Connection:
     return db
 
 
+def named_certificate(path: Path) -> bytes:
+    """The CA's certificate (DER) that the last start in the file names. Raises ``OSError``, ``sqlite3.Error``, and
+    ``ValueError`` where there is none."""
+    with contextlib.closing(open_at_rest(path)) as db:
+        if (problem := schema.problem(db)) is not None:
+            raise sqlite3.DatabaseError(f"it {problem}")
+        sql = f"SELECT body FROM entries WHERE kind = '{Kind.START}' ORDER BY seq DESC LIMIT 1"  # noqa: S608 - a constant
+        row = db.execute(sql).fetchone()
+    try:
+        return bytes(unpack(row[0])["certificate"])
+    except (WireError, LookupError, TypeError):
+        raise ValueError("no start of a signer is recorded") from None
+
+
 class LedgerFile:
     """A backup, or the ledger of a signer that is stopped, to be verified from its first entry to its last.
 
@@ -138,9 +221,10 @@ class LedgerFile:
     the last stretch tells where the two differ. ``entries`` is the seq of the last entry.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust: Trust) -> None:
         """Raises ``OSError`` if the file can't be opened, and ``sqlite3.Error`` if it is no database."""
         self._db = open_at_rest(path)
+        self._trust = trust
         self._anew = sqlite3.connect("", isolation_level=None)
         try:
             self._problem = schema.problem(self._db)
@@ -166,12 +250,14 @@ class LedgerFile:
             return Stretch(self._last, (f"the file {self._problem}",))
         found = list(_before_the_first(self._db)) if self._last == GENESIS else []
         try:
+            content, read = _Content(self._db, self._trust), index.facts_in(self._db)
             for entry, problem, last in read_entries(self._db, self._last, limit):
                 if self._last.seq == self._indexed:
                     found += self._compare()
                 self._last = last
-                if problem := problem or apply_again(self._anew, entry):
+                if problem := problem or apply_again(self._anew, entry, read):
                     found.append(problem)
+                found += content.problems_with(entry, must_be_signed=entry.seq == self.entries)
             if self._last.seq == self.entries:
                 found += self._end()
         except schema.DAMAGE as error:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from protocol.wire import WireError, unpack
+
 # Its two entries, its rows, and the entry by which its holder may revoke it once.
 _FIXED = 1280
 _ROW = 512  # a row of the index, or its part of an entry, and no less
@@ -22,6 +24,14 @@ def rows(body: Mapping[str, Any]) -> int:
     names, certificates = body.get("names", ()), body.get("certificates", ())
     concerned = len(certificates) if isinstance(certificates, list) else 0  # an entry about pruning counts them
     return 8 + 2 * len(names) + 2 * concerned
+
+
+def packed_rows(body: bytes) -> int:
+    """The same, of a body as it stands in the file: none where it can't be read."""
+    try:
+        return rows(unpack(body))
+    except WireError:
+        return 0
 
 
 def written(number: int, size: int) -> int:

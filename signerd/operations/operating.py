@@ -58,6 +58,13 @@ def answer_thaw(authority: Authority, request: messages.ThawRequest, asker: Aske
     return messages.ThawReply(state=authority.state(now))
 
 
+def answer_accept(
+    authority: Authority, request: messages.AcceptRequest, asker: Asker, now: int
+) -> messages.AcceptReply:
+    accepted = authority.accept(request.why, f"{asker.socket} {asker.uid}")
+    return messages.AcceptReply(accepted=tuple(accepted), state=authority.state(authority.clock.now()))
+
+
 def answer_reload(
     authority: Authority, request: messages.ReloadRequest, asker: Asker, now: int
 ) -> messages.ReloadReply:
@@ -73,7 +80,7 @@ def answer_verify(
 ) -> messages.VerifyReply:
     ledger = authority.ledger
     before = Head(min(request.seq, _SEQ_MAX), 0, request.hash)
-    stretch = ledger.verify_stretch(before, request.limit)
+    stretch = ledger.verify_stretch(before, request.limit, authority.trust)
     return messages.VerifyReply(
         seq=stretch.head.seq, hash=stretch.head.hash, entries=ledger.head.seq, problems=stretch.problems
     )

@@ -22,6 +22,7 @@ from signerd.policy.usages import EXTENDED_KEY_USAGES, key_usages
 # Which code a refusal has: that of the first of these rules that failed, in this order.
 _CODES = {
     "ledger": ErrorCode.UNAVAILABLE,
+    "clock": ErrorCode.UNAVAILABLE,
     "disk": ErrorCode.UNAVAILABLE,
     "issuer": ErrorCode.UNAVAILABLE,
     "frozen": ErrorCode.FROZEN,
@@ -84,7 +85,7 @@ def decide(  # noqa: PLR0913 - all that a decision may depend on stands here
 
     ``vouched``: an operator asks, who vouches for the client. ``proven``: the client itself has said, by a proof, what
     it wants; ``renewed``: the profile of the certificate that it renews. ``circumstances``: the rules that the caller
-    has looked up (ledger, issuer, frozen). ``proof_rule`` and ``quota_rule``: those that depend on the profile.
+    has looked up (ledger, clock, issuer, frozen). ``proof_rule`` and ``quota_rule``: those that depend on the profile.
     """
     client = policy.clients.get(request.client)
     profile, rule = _profile(policy, client, request, proven=proven, renewed=renewed)

@@ -78,6 +78,8 @@ class Revocation:
     def crl(self, shard: int | None, now: int) -> CrlReply:
         """The CRL of a shard; None: of CA certificates. Raises ``Refused``: ``not_found``, ``unavailable``, or
         ``busy`` before the first."""
+        if self._ledger.lost is not None:  # what was revoked since may be missing
+            raise Refused(ErrorCode.UNAVAILABLE, self._ledger.lost)
         return self._crls.current(shard, now)
 
     def ocsp(self, request: bytes, now: int) -> OcspReply:
@@ -93,6 +95,8 @@ class Revocation:
     def work(self, now: int) -> bool:
         """Goes on with what was asked, or else signs a CRL that is due, and says whether there may be more to
         do. Called in every round of the event loop, it costs nothing when there is nothing to do."""
+        if self._ledger.lost is not None:
+            return False
         if self._sweep is not None:
             self._sweeps_now = not self._sweeps_now  # by turns with the CRLs
             if self._sweeps_now:
@@ -109,6 +113,10 @@ class Revocation:
             return more
         self._failure = None
         return more
+
+    def look_again(self) -> None:
+        """The clock was set, or a policy came into force: a CRL may be due at once, and no answer is given again."""
+        self._changed()
 
     def _go_on(self, sweep: Sweep, now: int) -> None:
         """The next slice of a sweep."""

@@ -25,6 +25,7 @@ class _Rest(NamedTuple):
     first: int
     last: int
     client: str | None  # None: all
+    since: int  # what was issued before is left alone, where the clock was set back and times repeat themselves
 
 
 class Sweep:
@@ -41,9 +42,9 @@ class Sweep:
     @classmethod
     def begin(cls, ledger: Ledger, request: RevokeRequest, asker: str, now: int) -> "Sweep":
         """A new one, its first slice done."""
-        first = ledger.first_seq_after((request.issued_since or 0) - 1)
-        sweep = cls(ledger, _Rest(first, ledger.head.seq, request.client), facts(request, asker), recorded=False)
         since, client = request.issued_since or 0, request.client or "anybody"
+        rest = _Rest(ledger.times.first_after(since - 1), ledger.head.seq, request.client, since)
+        sweep = cls(ledger, rest, facts(request, asker), recorded=False)
         _log.warning("%s, by %s: all that was issued since %d to %s", request.reason, asker, since, client)
         sweep.step(now)
         return sweep

@@ -31,7 +31,7 @@ def signer_on_a_small_disk(kind: str, size: int = 128 * MIB, certificates: int =
         signer.ledger_path = disk / "ledger.db"
         signer.configure(ledger=str(signer.ledger_path))
         if certificates:
-            build(signer.ledger_path, certificates)
+            build(signer.ledger_path, certificates, signer.identity)
         try:
             signer.start()
             yield signer

@@ -22,7 +22,7 @@ def left(signer: Signer) -> int:
 
 def test_a_mass_revocation_that_was_begun_is_finished_after_a_sigkill() -> None:
     signer = Signer(base_url="http://ca.example.net")
-    build(signer.ledger_path, CERTIFICATES)
+    build(signer.ledger_path, CERTIFICATES, signer.identity)
     refused: list[Refused] = []
 
     def revoke() -> None:
@@ -48,7 +48,7 @@ def test_a_mass_revocation_that_was_begun_is_finished_after_a_sigkill() -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.5, 1.0, 2.0])
 def test_a_revocation_that_was_answered_is_on_record_and_published_after_a_sigkill(delay: float) -> None:
     signer = Signer(base_url="http://ca.example.net")
-    build(signer.ledger_path, 100)
+    build(signer.ledger_path, 100, signer.identity)
     with signer:
         before = left(signer)
         revoked = signer.admin().ask_revoke(RevokeRequest(reason="keyCompromise", issued_since=0)).revoked

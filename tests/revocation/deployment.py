@@ -59,6 +59,10 @@ class Deployment(Daemon):
         """Where it is reached: what certificates say."""
         return f"http://{self.listen}"
 
+    def passphrase(self) -> bytes:
+        """Of the CA's key."""
+        return (self.directory / "passphrase").read_bytes().strip()
+
     def command(self) -> list[str]:
         return [sys.executable, "-m", "frontend.dev", "--state", str(self.directory), "--listen", self.listen]
 

@@ -237,7 +237,8 @@ def test_clients_that_look_up_the_whole_chain_go_on_when_each_shard_has_its_own_
     deployment: Deployment, tmp_path: Path
 ) -> None:
     deployment.stop()
-    build(deployment.directory / "ledger.db", CRL_SHARD_CERTIFICATES + 500)
+    ledger, identity = deployment.directory / "ledger.db", deployment.directory / "identity"
+    build(ledger, CRL_SHARD_CERTIFICATES + 500, identity, deployment.passphrase())
     deployment.start()
     directories = {name: tmp_path / name for name in ("good", "bad")}
     for directory in directories.values():

@@ -246,7 +246,7 @@ def test_list_goes_through_pages_that_come_back_empty(tmp_path: Path) -> None:
     with Signer() as signer:
         first = issue(signer, "before", "before.example.net")
         assert signer.stop() == 0
-        ledger = Ledger(signer.ledger_path)
+        ledger = Ledger(signer.ledger_path, signer.ledger_key())
         for _ in range(110_000):
             ledger.append(int(time.time()), Kind.BACKUP, {"asker": "admin 0"})
         ledger.close()

@@ -20,8 +20,8 @@ from tests.running import Signer, needs_root
 from tests.terminal import Terminal
 
 SUBCOMMANDS = (
-    "status", "list", "show", "revoke", "freeze", "thaw", "reload", "check", "issue", "verify", "rebuild", "checkpoint",
-    "backup", "export", "doctor", "completion",
+    "status", "list", "show", "revoke", "freeze", "thaw", "accept", "reload", "check", "issue", "verify", "rebuild",
+    "checkpoint", "backup", "export", "ledger-key", "passphrase", "doctor", "completion",
 )  # fmt: skip
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
 
@@ -43,7 +43,7 @@ def operator(signer: Signer, tmp_path: Path) -> Operator:
 def test_help_lists_the_subcommands_and_examples() -> None:
     done = run("ca_admin", "--help")
     assert done.returncode == 0
-    assert re.findall(r"^  ([a-z]+)  ", done.stdout.partition("Commands:")[2], re.MULTILINE) == list(SUBCOMMANDS)
+    assert re.findall(r"^  ([a-z-]+)  ", done.stdout.partition("Commands:")[2], re.MULTILINE) == list(SUBCOMMANDS)
     assert "Examples:\n" in done.stdout
 
 

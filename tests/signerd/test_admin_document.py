@@ -66,7 +66,7 @@ def test_the_reference_of_each_command_is_its_own_help(title: str) -> None:
 
 
 def test_the_reference_has_every_command_and_no_other() -> None:
-    headings = re.findall(r"^### (ca_[a-z_]+(?: [a-z]+)?)", DOCUMENT, re.MULTILINE)
+    headings = re.findall(r"^### (ca_[a-z_]+(?: [a-z-]+)?)", DOCUMENT, re.MULTILINE)
     assert headings == list(COMMANDS)
 
 
@@ -81,7 +81,7 @@ def signer() -> Iterator[Signer]:
 
 def documented() -> dict[str, list[str]]:
     """The fields that the document names for each subcommand's JSON."""
-    table = re.findall(r"^\| `([a-z ]+)` \| (.*?) \|$", DOCUMENT, re.MULTILINE)
+    table = re.findall(r"^\| `([a-z][a-z -]*)` \| (.*?) \|$", DOCUMENT, re.MULTILINE)
     return {name: re.findall(r"`([a-z_]+)`", fields) for name, fields in table}
 
 
@@ -110,4 +110,6 @@ def test_the_json_of_each_subcommand_has_the_documented_fields(signer: Signer, t
         "rebuild": operator.gets("rebuild", "copy.db", "anew.db"),
         "doctor": json.loads(operator.tries("--json", "doctor").stdout)[0],
     }
-    assert {name: list(value) for name, value in found.items()} == documented()
+    elsewhere = {"accept", "ledger-key", "passphrase"}  # tests/signerd/test_ledger_key.py
+    described = {name: fields for name, fields in documented().items() if name not in elsewhere}
+    assert {name: list(value) for name, value in found.items()} == described

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from protocol.messages import IssueRequest
 from signerd.commands.admin.verification import Checkpoint, Place, Stretch, verify_ledger
@@ -69,7 +71,10 @@ def test_verify_of_a_sound_ledger_ends_with_0_and_names_its_head(signer: Signer,
     verified, ledger = operator.gets("verify"), operator.gets("status")["ledger"]
     assert verified == {
         "ok": True, "entries": ledger["entries"], "head": ledger["head"], "problems": [], "checkpoints": 0,
+        "certificate": verified["certificate"],
     }  # fmt: skip
+    certificate = x509.load_pem_x509_certificate((signer.identity / "ca.crt.pem").read_bytes())
+    assert verified["certificate"] == certificate.fingerprint(hashes.SHA256()).hex(":").upper()
     line = f"{ledger['entries']} entries, head {ledger['head']}: nothing is wrong\n"
     assert operator.does("verify") == line
 

@@ -29,7 +29,7 @@ from signerd.policy.decide import Grant
 from signerd.policy.names import Name
 from signerd.policy.policy import Profile
 from tests import certs
-from tests.authorities import CA_KEY_TYPES, ca_of, local_authority
+from tests.authorities import CA_KEY_TYPES, LEDGER_KEY, ca_of, local_authority
 from tests.csrs import CN, OPENSSL_KEYS, SET, csr_for, dns, make_csr, openssl_csr, private_key, rdn, spki_of, tlv
 from tests.identities import DAY, NOW, ca_certificate, p256
 
@@ -289,7 +289,8 @@ def test_a_time_is_written_in_two_digits_of_the_year_through_2049_and_in_four_fr
 def test_the_whole_certificate_is_that_of_the_librarys_builder(ca: str, key_type: str, tmp_path: Path) -> None:
     case = Case(grant_of(key_type), 0x80 << 150, shard=3, ca=ca, base_url=BASE_URL)
     to_be_signed = splice(case)
-    with contextlib.closing(Ledger(tmp_path / "ledger.db")) as ledger:  # "crl" asks for no fact but the bytes
+    # "crl" asks for no fact but the bytes
+    with contextlib.closing(Ledger(tmp_path / "ledger.db", LEDGER_KEY)) as ledger:
         [signature] = RecordedKey(ca_of(ca)[1], ledger).sign([Intent(to_be_signed, "crl", {})], NOW)
     assert der.signed(to_be_signed, signature) == built_by_the_library(case).public_bytes(Encoding.DER)
 

@@ -16,9 +16,9 @@ from signerd.checkpoint import make_checkpoint, read_checkpoint
 from signerd.commands.admin.verification import Checkpoint, Outcome, Place, Stretch, verify_ledger
 from signerd.ledger import Head
 from signerd.ledger.verify import LedgerFile
-from tests.authorities import CA_KEY_TYPES, LocalAuthority, ca_of, local_authority
+from tests.authorities import CA_KEY_TYPES, LEDGER_KEY, LocalAuthority, ca_of, local_authority
 from tests.csrs import openssl
-from tests.edited_ledgers import checkpoint, editing, issue
+from tests.edited_ledgers import checkpoint, editing, issue, trust_of
 from tests.identities import NOW
 
 
@@ -29,7 +29,7 @@ def verified(path: Path, *statements: str) -> Outcome:
         Checkpoint(f"checkpoint {number}", Place(head.seq, head.hash))
         for number, head in enumerate((read_checkpoint(statement, ca) for statement in statements), 1)
     ]
-    with contextlib.closing(LedgerFile(path)) as file:
+    with contextlib.closing(LedgerFile(path, trust_of(path))) as file:
 
         def check(_before: Place, limit: int) -> Stretch:
             head, problems = file.check_next(limit)
@@ -39,11 +39,14 @@ def verified(path: Path, *statements: str) -> Outcome:
 
 
 def cut(path: Path, entries: int) -> None:
-    """Takes the last entries off the end, and all that the index has of them."""
+    """Takes the last entries off the end, and all that the index has of them; by somebody with the ledger key."""
     with editing(path) as db:
         (last,) = db.execute("SELECT max(seq) FROM entries").fetchone()
         db.execute("DELETE FROM entries WHERE seq > ?", (last - entries,))
-        for table in ("certificates", "names", "pending", "crls", "state", "base_urls"):
+        (seq, digest) = db.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        signature = LEDGER_KEY.sign_head(Head(seq, 0, digest))
+        db.execute("UPDATE entries SET signature = ? WHERE seq = ?", (signature, seq))
+        for table in ("certificates", "names", "ledger_keys", "crls", "state", "base_urls"):
             db.execute(f"DELETE FROM {table} WHERE seq > ?", (last - entries,))  # noqa: S608
         db.execute("UPDATE certificates SET issued = NULL WHERE issued > ?", (last - entries,))
         db.execute("UPDATE progress SET seq = ?", (last - entries,))
@@ -231,6 +234,7 @@ def test_an_older_ledger_that_was_gone_on_with_shows_against_a_checkpoint(tmp_pa
         local.close()
         shutil.copy(older, local.ledger_path)
         local.open()
+        local.authority.accept("the older one is all that is left", "admin 0")
         some_ledger(local)
     assert verified(local.ledger_path, earlier).problems == []
     problems = verified(local.ledger_path, earlier, *statements).problems

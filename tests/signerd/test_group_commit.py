@@ -63,7 +63,7 @@ class Disk:
     def recorded(self) -> int:
         """The intents that survive if the machine ends now."""
         with contextlib.closing(sqlite3.connect(f"file:{self.at.ledger_path}?mode=ro", uri=True)) as db:
-            [(number,)] = db.execute("SELECT count(*) FROM entries WHERE kind = 'intent'")
+            [(number,)] = db.execute("SELECT count(*) FROM entries WHERE kind = 'intent' AND seq > 2")
             return int(number)
 
 

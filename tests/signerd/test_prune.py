@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
-from protocol.messages import IssueRequest
+from protocol.messages import AcceptRequest, IssueRequest
+from signerd.identity import load_identity
 from signerd.ledger.certificates import State, find
 from signerd.ledger.prune import ROWS, prune
 from tests.authorities import LocalAuthority, local_authority
@@ -23,7 +24,7 @@ from tests.edited_ledgers import (
     serial_of,
     sign_crls,
 )
-from tests.identities import DAY, NOW
+from tests.identities import DAY, NOW, PASSPHRASE
 from tests.running import Signer, eventually
 
 TABLES = ("certificates", "names")
@@ -192,12 +193,14 @@ def test_a_time_that_quotas_or_crls_would_miss_is_refused(tmp_path: Path, settin
 
 
 def test_the_running_signer_prunes_by_itself_and_goes_on_issuing(tmp_path: Path) -> None:
-    with local_authority(tmp_path, now=int(time.time()) - 60 * DAY) as old:
+    signer, now = Signer(), int(time.time())
+    identity = load_identity(signer.identity, lambda: PASSPHRASE, now)
+    with local_authority(tmp_path, now=now - 60 * DAY, identity=identity, ledger_key=signer.ledger_key()) as old:
         for number in range(ROWS + 50):
             issue(old, f"h{number}", lifetime=3600)
-    signer = Signer()
     shutil.copy(old.ledger_path, signer.ledger_path)
     with signer:
+        signer.admin().ask_accept(AcceptRequest(why="it was off for two months"))
         eventually(lambda: signer.indexed() == 0, "an empty index")
         signer.sign().ask_issue(IssueRequest(csr=csr_for(dns("a.example.net")), client="web1"))
         eventually(lambda: signer.indexed() == 1, "the new one")

@@ -16,7 +16,7 @@ from protocol.errors import ConfigurationError, Refused
 from protocol.messages import RevokeRequest
 from signerd.ledger import Ledger
 from signerd.ledger.rebuild import rebuild
-from tests.authorities import OPERATOR, LocalAuthority, local_authority
+from tests.authorities import LEDGER_KEY, OPERATOR, LocalAuthority, local_authority
 from tests.csrs import csr_for, dns
 from tests.edited_ledgers import (
     busy_ledger,
@@ -203,4 +203,4 @@ def test_the_signer_says_that_a_damaged_schema_is_no_ledger_rather_than_serve_it
     with editing(path) as db:
         db.execute("DROP INDEX certificates_revoked")
     with pytest.raises(ConfigurationError, match="is no ledger as signerd makes it: certificates_revoked"):
-        Ledger(path)
+        Ledger(path, LEDGER_KEY)

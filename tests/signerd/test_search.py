@@ -19,7 +19,7 @@ from protocol.wire import FRAME_BYTES_MAX, encode_reply
 from signerd.ledger import Kind, Ledger, search
 from signerd.ledger.certificates import State, find
 from signerd.ledger.search import count_by_state
-from tests.authorities import LocalAuthority, local_authority
+from tests.authorities import LEDGER_KEY, LocalAuthority, local_authority
 from tests.csrs import csr_for, dns, tlv
 from tests.edited_ledgers import busy_ledger, issue, prune_all, revoke, serial_of
 from tests.identities import DAY, NOW
@@ -347,7 +347,7 @@ def test_what_was_pruned_is_not_listed_nor_counted_and_still_shown_by_its_serial
 
 def test_no_search_looks_through_a_whole_table(tmp_path: Path) -> None:
     """Each statement narrows what it looks at by an index or a bound: SQLite says which."""
-    ledger = Ledger(tmp_path / "ledger.db")
+    ledger = Ledger(tmp_path / "ledger.db", LEDGER_KEY)
     ledger.append(NOW, Kind.FREEZE, {"why": ""})
     statements: list[str] = []
     ledger._db.set_trace_callback(statements.append)  # noqa: SLF001 - what is asked of SQLite

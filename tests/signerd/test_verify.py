@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocol.errors import ConfigurationError
 from protocol.wire import pack
 from signerd.checkpoint import read_checkpoint
 from signerd.ledger import Entry, Head, Ledger
 from signerd.ledger.chain import GENESIS, link
+from signerd.ledger.ledger_key import LedgerKey
 from signerd.ledger.verify import STRETCH_ENTRIES_MAX, LedgerFile, verify_stretch
-from tests.authorities import ca_of, local_authority
+from signerd.trust import CaTrust
+from tests.authorities import LEDGER_KEY, ca_of, local_authority
 from tests.edited_ledgers import (
     BUSY_POLICY,
     busy_ledger,
@@ -27,11 +30,12 @@ from tests.edited_ledgers import (
     issue,
     problems_of,
     problems_online,
+    trust_of,
 )
 from tests.identities import NOW
 
 Damage = Callable[[sqlite3.Connection, random.Random], None]
-ENTRIES = "SELECT seq, time, kind, body, hash FROM entries ORDER BY seq"
+ENTRIES = "SELECT seq, time, kind, body, hash, signature FROM entries ORDER BY seq"
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +58,13 @@ def change(path: Path, sql: str, *parameters: Any) -> None:
 
 def found_in(db: sqlite3.Connection, stretch: int = 1000) -> list[str]:
     """What the running signer's check finds."""
-    head, before = GENESIS, None
+    head, before, last = GENESIS, None, 0
+    with contextlib.suppress(sqlite3.Error):
+        (last,) = db.execute("SELECT max(seq) FROM entries").fetchone()
     found: list[str] = []
     while head != before:
         before = head
-        end = verify_stretch(db, Head(head.seq, 0, head.hash), stretch)
+        end = verify_stretch(db, Head(head.seq, 0, head.hash), stretch, CaTrust(ca_of("p256")[0]), last)
         found += end.problems
         head = end.head
     return found
@@ -80,7 +86,7 @@ def test_a_ledger_in_which_everything_occurs_is_found_in_order(path: Path) -> No
 @pytest.mark.parametrize("stretch", [1, 7, 1000])
 def test_stretches_of_any_length_find_the_same(path: Path, stretch: int) -> None:
     change(path, "UPDATE certificates SET revoked_at = NULL, reason = NULL WHERE reason = 'keyCompromise'")
-    change(path, "UPDATE entries SET body = x'80' WHERE seq = 1")
+    change(path, "UPDATE entries SET body = x'80' WHERE seq = 3")
     offline = problems_of(path, stretch)
     assert len(offline) == 3, offline
     with editing(path) as db:
@@ -89,7 +95,7 @@ def test_stretches_of_any_length_find_the_same(path: Path, stretch: int) -> None
 
 
 def test_an_empty_ledger_is_found_in_order(tmp_path: Path) -> None:
-    Ledger(tmp_path / "ledger.db").close()
+    Ledger(tmp_path / "ledger.db", LEDGER_KEY).close()
     assert both(tmp_path / "ledger.db") == ([], [])
 
 
@@ -97,7 +103,7 @@ def test_a_stretch_of_the_running_signer_is_bounded_whatever_is_asked_for(tmp_pa
     with local_authority(tmp_path) as local:
         for number in range(STRETCH_ENTRIES_MAX):
             local.authority.freeze(f"{number}", local.now)
-        assert local.ledger.verify_stretch(GENESIS, 5000).head.seq == STRETCH_ENTRIES_MAX
+        assert local.ledger.verify_stretch(GENESIS, 5000, local.authority.trust).head.seq == STRETCH_ENTRIES_MAX
         assert problems_online(local) == []
 
 
@@ -119,8 +125,9 @@ def test_each_of_1000_random_flips_deletions_swaps_and_insertions_of_entries_is_
 
 
 def flip(db: sqlite3.Connection, rows: list[tuple[Any, ...]], chance: random.Random) -> str:
-    row, field = chance.choice(rows), chance.randrange(5)
-    column = ("seq", "time", "kind", "body", "hash")[field]
+    field = chance.randrange(6)
+    column = ("seq", "time", "kind", "body", "hash", "signature")[field]
+    row = chance.choice([row for row in rows if row[field] is not None])
     value = flipped(row[field], chance)
     if isinstance(value, str):  # a flipped bit need not leave UTF-8
         db.execute(
@@ -141,14 +148,14 @@ def delete(db: sqlite3.Connection, rows: list[tuple[Any, ...]], chance: random.R
 
 def swap(db: sqlite3.Connection, rows: list[tuple[Any, ...]], chance: random.Random) -> str:
     one, other = chance.sample(rows, 2)
-    move = "UPDATE entries SET time = ?, kind = ?, body = ?, hash = ? WHERE seq = ?"
+    move = "UPDATE entries SET time = ?, kind = ?, body = ?, hash = ?, signature = ? WHERE seq = ?"
     db.executemany(move, [(*one[1:], other[0]), (*other[1:], one[0])])
     return f"entries {one[0]} and {other[0]} are swapped"
 
 
 def insert(db: sqlite3.Connection, rows: list[tuple[Any, ...]], chance: random.Random) -> str:
     seq = chance.choice((0, -1, len(rows) + 1, len(rows) + 2, -(2**63), 2**63 - 1))
-    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (seq, *chance.choice(rows)[1:]))
+    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (seq, *chance.choice(rows)[1:]))
     return f"there is an entry {seq}"
 
 
@@ -171,15 +178,18 @@ def test_every_break_is_found_and_not_only_the_first(path: Path) -> None:
 # --- entries whose hashes somebody made anew ------------------------------------------------------
 
 
-def rechained(path: Path, seq: int, **changed: Any) -> None:
-    """Puts other values into an entry, and makes all hashes from there on anew: the chain is whole again."""
+def rechained(path: Path, seq: int, *, key: LedgerKey | None = LEDGER_KEY, **changed: Any) -> None:
+    """Puts other values into an entry, and makes all hashes from there on anew: the chain is whole again. So are the
+    signatures, by whoever has the ``key``."""
     with editing(path) as db:
         head = GENESIS
         for row in db.execute(ENTRIES).fetchall():
             entry = Entry(*row)
             wanted = entry._replace(**changed) if entry.seq == seq else entry
             linked = link(head, wanted.time, wanted.kind, wanted.body)
-            db.execute("UPDATE entries SET time = ?, kind = ?, body = ?, hash = ? WHERE seq = ?", (*linked[1:], row[0]))
+            signature = entry.signature and key and key.sign_head(linked.head)
+            values = (*linked[1:5], signature or entry.signature, row[0])
+            db.execute("UPDATE entries SET time = ?, kind = ?, body = ?, hash = ?, signature = ? WHERE seq = ?", values)
             head = linked.head
 
 
@@ -234,16 +244,37 @@ def test_an_entry_of_an_unknown_kind_or_an_absurd_time_raises_nothing(original: 
         assert online
 
 
+def test_a_history_that_somebody_without_the_ledger_key_rewrote_is_found(path: Path) -> None:
+    rechained(path, 17, key=None, time=NOW + 1)
+    for found in both(path):
+        assert any("is not by the ledger key" in problem for problem in found), found
+
+
+def test_a_history_signed_by_another_key_than_the_ca_states_is_found(path: Path) -> None:
+    rechained(path, 17, key=LedgerKey(Ed25519PrivateKey.generate()), time=NOW + 1)
+    for found in both(path):
+        assert any("the signature at entry 1 is not by the ledger key" in problem for problem in found), found
+
+
+def test_an_end_that_is_not_signed_is_found(path: Path) -> None:
+    with editing(path) as db:
+        *_, last = (Entry(*row) for row in db.execute(ENTRIES).fetchall())
+        added = link(last.head, last.time, "freeze", pack({"why": "because"}))
+        db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", added)
+    for found in both(path):
+        assert f"entry {added.seq}, the last, is not signed by the ledger key" in found
+
+
 def test_a_rewritten_history_whose_hashes_are_right_is_found_against_a_checkpoint(tmp_path: Path) -> None:
     ca, _ = ca_of("p256")
     with local_authority(tmp_path) as local:
         issue(local, "one")
         statement = checkpoint(local)
         issue(local, "two")
-    rechained(local.ledger_path, 1, time=NOW - 1)
+    rechained(local.ledger_path, 3, time=NOW - 1, kind="clock")
     assert problems_of(local.ledger_path) == []
     stated = read_checkpoint(statement, ca)
-    with contextlib.closing(LedgerFile(local.ledger_path)) as file:
+    with contextlib.closing(LedgerFile(local.ledger_path, local.authority.trust)) as file:
         assert file.check_next(stated.seq).head.hash != stated.hash
 
 
@@ -360,9 +391,9 @@ def test_a_schema_whose_error_python_can_not_even_decode_is_said_in_words(path: 
         db.execute("PRAGMA writable_schema = ON")
         db.execute("UPDATE sqlite_schema SET name = CAST(x'ff6e' AS TEXT), sql = 'CREATE' WHERE name = 'names'")
     with pytest.raises(sqlite3.DatabaseError, match="its schema is damaged"):
-        LedgerFile(path)
+        LedgerFile(path, trust_of(path))
     with pytest.raises(ConfigurationError, match="not a usable ledger"):
-        Ledger(path)
+        Ledger(path, LEDGER_KEY)
 
 
 def test_a_table_whose_name_is_no_text_is_said_in_words(path: Path) -> None:
@@ -372,7 +403,7 @@ def test_a_table_whose_name_is_no_text_is_said_in_words(path: Path) -> None:
     with contextlib.suppress(sqlite3.DatabaseError):
         assert any("is no ledger" in problem for problem in problems_of(path))
     with pytest.raises(ConfigurationError):
-        Ledger(path)
+        Ledger(path, LEDGER_KEY)
 
 
 def test_a_file_that_is_cut_in_the_middle_raises_nothing_and_is_found(original: Path, tmp_path: Path) -> None:
@@ -386,10 +417,10 @@ def test_a_file_that_is_cut_in_the_middle_raises_nothing_and_is_found(original: 
 
 def test_what_can_not_be_opened_or_is_no_database_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        LedgerFile(tmp_path / "none.db")
+        LedgerFile(tmp_path / "none.db", trust_of(tmp_path / "none.db"))
     (tmp_path / "text.db").write_bytes(b"hello, world\n" * 1000)
     with pytest.raises(sqlite3.DatabaseError):
-        LedgerFile(tmp_path / "text.db")
+        LedgerFile(tmp_path / "text.db", trust_of(tmp_path / "text.db"))
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db", isolation_level=None)) as db:
         db.execute("CREATE TABLE precious (x)")
     assert problems_of(tmp_path / "other.db") == ["the file is no ledger of this version of signerd"]
@@ -405,10 +436,10 @@ def test_verifying_a_file_changes_nothing_and_leaves_nothing_beside_it(path: Pat
 def test_what_is_still_in_the_write_ahead_log_of_a_stopped_ledger_is_verified_too(tmp_path: Path) -> None:
     with local_authority(tmp_path) as local:
         issue(local, "one")
-        local.ledger.commit()
+        local.ledger.settle()
         entries = local.ledger.head.seq
         copies = [Path(shutil.copy(f"{local.ledger_path}{end}", tmp_path / f"copy.db{end}")) for end in ("", "-wal")]
-    with contextlib.closing(LedgerFile(copies[0])) as file:
+    with contextlib.closing(LedgerFile(copies[0], trust_of(copies[0]))) as file:
         assert file.entries == entries
     assert problems_of(copies[0]) == []
 
@@ -460,7 +491,10 @@ ATTACKS = {
     "an unsigned CRL": "UPDATE crls SET issued = NULL",
     "a base URL forgotten": "DELETE FROM base_urls",
     "a base URL of nobody's": "INSERT INTO base_urls VALUES ('http://evil.example', 2)",
-    "an intent that was signed": "INSERT INTO pending SELECT max(seq) FROM entries WHERE kind = 'intent'",
+    "a certificate that was signed": "UPDATE certificates SET issued = NULL WHERE issued > 0",
+    "another ledger key": "UPDATE ledger_keys SET key = zeroblob(32)",
+    "a ledger key's statement that was signed": "UPDATE ledger_keys SET issued = NULL",
+    "a ledger key forgotten": "DELETE FROM ledger_keys",
 }
 
 
@@ -548,7 +582,7 @@ def test_an_end_that_is_cut_off_under_the_running_signer_is_found(tmp_path: Path
 @pytest.mark.parametrize("seq", [10**6, 2**63 - 1])
 def test_a_stretch_beyond_the_end_says_where_the_ledger_ends(tmp_path: Path, seq: int) -> None:
     with local_authority(tmp_path) as local:
-        end = local.ledger.verify_stretch(Head(seq, 0, bytes(32)), 10)
+        end = local.ledger.verify_stretch(Head(seq, 0, bytes(32)), 10, local.authority.trust)
         assert end.head.seq == seq
         assert any("the end is not what it was" in problem for problem in end.problems)
 
@@ -557,7 +591,7 @@ def test_however_much_is_wrong_a_stretch_says_so_in_few_words(path: Path) -> Non
     change(path, "UPDATE certificates SET client = ?", "x" * 100_000)
     change(path, "UPDATE entries SET hash = x'00'")
     for found in both(path):
-        assert len(found) <= 110
+        assert len(found) <= 150  # in two stretches
         assert all(len(problem) <= 410 for problem in found)
 
 

@@ -16,6 +16,7 @@ _SUBCOMMANDS = {
     "revoke": "signerd.commands.admin.revoking:revoke",
     "freeze": "signerd.commands.admin.operating:freeze",
     "thaw": "signerd.commands.admin.operating:thaw",
+    "accept": "signerd.commands.admin.operating:accept",
     "reload": "signerd.commands.admin.operating:reload",
     "check": "signerd.commands.admin.issuing:check",
     "issue": "signerd.commands.admin.issuing:issue",
@@ -24,6 +25,8 @@ _SUBCOMMANDS = {
     "checkpoint": "signerd.commands.admin.keeping:checkpoint",
     "backup": "signerd.commands.admin.keeping:backup",
     "export": "signerd.commands.admin.exporting:export",
+    "ledger-key": "signerd.commands.admin.keys:ledger_key",
+    "passphrase": "signerd.commands.admin.keys:passphrase",
     "doctor": "signerd.commands.doctor:doctor",
     "completion": "signerd.commands.admin.completing:completion",
 }

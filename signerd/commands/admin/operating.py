@@ -1,10 +1,10 @@
-"""ca_admin status, freeze, thaw, reload."""
+"""ca_admin status, freeze, thaw, accept, reload."""
 
 import time
 
 import click
 
-from protocol.messages import FreezeRequest, StatusReply, ThawRequest
+from protocol.messages import AcceptRequest, FreezeRequest, StatusReply, ThawRequest
 from protocol.times import rfc3339
 from signerd.commands.admin.session import Session, subcommand
 from signerd.commands.arguments import TEXT
@@ -92,6 +92,29 @@ def thaw(session: Session, why: str) -> None:
     with session.signer() as signer:
         reply = signer.ask_thaw(ThawRequest(why=why))
     session.report({"state": reply.state}, f"issuance goes on; the signer is {reply.state}")
+
+
+@click.command()
+@_why_option
+@subcommand
+def accept(session: Session, why: str) -> None:
+    """Go on with a ledger whose end went missing, or by a clock that is in doubt.
+
+    While status says that one of the two keeps the signer from issuing, have a look first. An end that is
+    missing may be in a newer backup; certificates and revocations in it are unknown from then on. A clock
+    that was wrong is best set right, which ends the doubt by itself. The ledger records what was accepted.
+
+    \b
+    Examples:
+      ca_admin status
+      ca_admin accept --why "the machine was off for three weeks"
+    """
+    with session.signer() as signer:
+        reply = signer.ask_accept(AcceptRequest(why=why))
+    session.report(
+        {"accepted": reply.accepted, "state": reply.state},
+        "\n".join([*(f"accepted: {what}" for what in reply.accepted), f"the signer is {reply.state}"]),
+    )
 
 
 @click.command()

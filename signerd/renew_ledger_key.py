@@ -1,0 +1,74 @@
+"""A new ledger key, beside a signer that is stopped: made, stated by the CA's key, and recorded."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocol.errors import ConfigurationError
+from signerd.as_user import acting_as
+from signerd.certificate import key_identifier_of
+from signerd.clock import Clock, boot_now, read_machine
+from signerd.files import Owner, write_private_file
+from signerd.identity import PRIVATE_KEY_NAME, Identity, load_identity
+from signerd.key import RecordedKey
+from signerd.ledger.file import without_signer
+from signerd.ledger.ledger_key import LedgerKey
+from signerd.ledger.opening import is_new
+from signerd.ledger.store import Ledger
+from signerd.ledger.verify import open_at_rest, stated_keys
+from signerd.ledger_key_file import LEDGER_KEY_NAME, ledger_key_pem
+from signerd.statement import state_ledger_key
+from signerd.trust import CaTrust
+
+
+def renew_ledger_key(directory: Path, ledger: Path, ask_passphrase: Callable[[], bytes], signer: Owner) -> bytes:
+    """Puts a new key into the identity directory and on the ledger; returns its raw public key.
+
+    ``signer``: as whom the signer runs, to whom the ledger belongs. Where it ends half-way, the file's key is not
+    the ledger's: calling it again mends that. Raises ``ConfigurationError`` where a signer has the ledger open, or
+    the ledger's end is not signed by a key that the CA stated.
+    """
+    with acting_as(signer):
+        identity = load_identity(directory, ask_passphrase, read_machine().wall)
+        before = _key_before(ledger, CaTrust(identity.certificate))
+    private = Ed25519PrivateKey.generate()
+    _write_beside_the_cas(directory, ledger_key_pem(private, identity.passphrase))
+    if before is not None:
+        with acting_as(signer), contextlib.closing(Ledger(ledger, LedgerKey(private), boot_now, before)) as opened:
+            _state(opened, identity)
+    return private.public_key().public_bytes_raw()
+
+
+def _key_before(ledger: Path, trust: CaTrust) -> bytes | None:
+    """The key by which the ledger is signed; None where there is nothing to sign yet."""
+    try:
+        with without_signer(ledger):
+            if is_new(ledger):
+                return None
+            with contextlib.closing(open_at_rest(ledger)) as db:
+                stated = stated_keys(db, trust)
+    except BlockingIOError:
+        raise ConfigurationError(f"{ledger} is in use by a signer: stop it first") from None
+    if not stated:
+        raise ConfigurationError(f"{ledger}: no statement of this CA says by which key it is signed")
+    return stated[-1][1]
+
+
+def _write_beside_the_cas(directory: Path, pem: bytes) -> None:
+    """Whose the CA's key is, and who may read it, so is this one."""
+    status = (directory / PRIVATE_KEY_NAME).stat()
+    owner = Owner(status.st_uid, status.st_gid) if os.geteuid() == 0 else None
+    write_private_file(directory / LEDGER_KEY_NAME, pem, mode=stat.S_IMODE(status.st_mode), owner=owner)
+
+
+def _state(ledger: Ledger, identity: Identity) -> None:
+    if ledger.lost is not None:
+        raise ConfigurationError(ledger.lost)
+    clock = Clock(read_machine)
+    clock.go_on_from(ledger.head.time, ledger.mark)
+    key, issuer = RecordedKey(identity.private_key, ledger), key_identifier_of(identity.certificate)
+    state_ledger_key(ledger, key, CaTrust(identity.certificate), issuer, clock.now())
