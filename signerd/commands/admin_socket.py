@@ -3,12 +3,14 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
 
 DEFAULT_SOCKET = "/run/ca/admin.sock"
 SOCKET_VARIABLE = "CA_ADMIN_SOCKET"
+DEVELOPMENT_SOCKET = "ca-dev/admin.sock"  # where ca_start_dev has it, from where it was started
 
 # A command that revokes a hundred thousand certificates waits for one answer; a person can press Ctrl-C.
 _ANSWER_SECONDS = 600.0
@@ -44,7 +46,8 @@ def why_unreachable(path: str) -> str | None:
         except TimeoutError:
             return None
         except FileNotFoundError:
-            return f"there is no socket at {path}: {_WHAT_TO_DO}"
+            here = f"; here: --socket {DEVELOPMENT_SOCKET}" if Path(DEVELOPMENT_SOCKET).is_socket() else ""
+            return f"there is no socket at {path}: {_WHAT_TO_DO}{here}"
         except (ConnectionRefusedError, ConnectionResetError):
             return f"nobody answers at {path}: {_WHAT_TO_DO}"
         except OSError as error:

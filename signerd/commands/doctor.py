@@ -15,6 +15,7 @@ from protocol.errors import ConfigurationError, Refused
 from signerd.as_user import SIGNER_USER
 from signerd.commands import EXIT_FAILED, doctor_ca, doctor_files, doctor_host, doctor_http, doctor_units
 from signerd.commands.admin.session import Session, subcommand
+from signerd.commands.admin_socket import DEVELOPMENT_SOCKET
 from signerd.commands.doctor_passphrase import Source, source_by_hand, units_source
 from signerd.commands.finding import Finding, Level
 from signerd.commands.installation import Installation
@@ -26,6 +27,7 @@ from signerd.policy.policy import Policy
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red", Level.UNKNOWN: "cyan"}
 _INDENT = 9
+_NOT_HERE = f"docs/install.md installs it; what ca_start_dev runs: ca_admin --socket {DEVELOPMENT_SOCKET} doctor"
 Check = Callable[[], Iterator[Finding]]
 
 
@@ -69,6 +71,9 @@ def doctor(session: Session, config: Path | None) -> None:
 
 def examine(session: Session, installation: Installation, passphrase: bytes | None, now: int) -> list[Finding]:
     """All findings, good ones too. ``passphrase``: what CA_PASSPHRASE was; ``now``: seconds since the epoch."""
+    if installation.by_systemd and not installation.config.parent.exists() and not doctor_host.owner_of(SIGNER_USER):
+        detail = f"nothing is installed here: there is neither {installation.config.parent} nor a user {SIGNER_USER}"
+        return [Finding("installation", Level.PROBLEM, detail, _NOT_HERE)]
     root = []
     if os.geteuid() != 0 and installation.by_systemd:
         root = [Finding("root", Level.UNKNOWN, "not all can be seen", "run it as root: sudo ca_admin doctor")]

@@ -178,6 +178,14 @@ def test_without_a_socket_it_says_to_start_the_signer_or_to_name_its_socket(tmp_
     assert "--socket or CA_ADMIN_SOCKET" in said
 
 
+def test_beside_what_ca_start_dev_runs_it_names_that_socket(signer: Signer, tmp_path: Path) -> None:
+    done = run("ca_admin", "status", cwd=tmp_path)
+    assert "ca-dev/admin.sock" not in done.stderr
+    (tmp_path / "ca-dev").symlink_to(signer.state)
+    done = run("ca_admin", "status", cwd=tmp_path)
+    assert done.stderr.endswith("; here: --socket ca-dev/admin.sock\n")
+
+
 def test_the_default_socket_is_that_of_the_installed_signer() -> None:
     if not Path("/run/ca/admin.sock").exists():
         assert "there is no socket at /run/ca/admin.sock" in complaint("status")

@@ -45,6 +45,16 @@ def test_it_looks_at_the_files_beside_the_socket_and_at_no_unit(signer: Signer) 
     assert not found.keys() & {"units", "sockets", "sandbox", "users", "tls"}
 
 
+def test_where_nothing_is_installed_it_says_so_and_whose_socket_to_name() -> None:
+    if Path("/etc/ca").exists():
+        pytest.skip("signerd is installed here")
+    done = run("ca_admin", "doctor")
+    assert done.returncode == 1
+    finding, advice = done.stdout.splitlines()
+    assert finding.startswith("problem  installation: nothing is installed here")
+    assert "ca_admin --socket ca-dev/admin.sock doctor" in advice
+
+
 def test_the_passphrase_is_taken_from_the_environment_where_no_file_has_it(signer: Signer) -> None:
     signer.passphrase_path.rename(signer.state / "elsewhere")
     assert findings(signer)["passphrase"] == ("unknown", "it isn't here to be tried")
