@@ -24,11 +24,11 @@ from frontend.app import METRICS_ROUTES, ROUTES, App, Route
 from frontend.edge import Edge
 from frontend.hook_loader import load_hooks
 from frontend.http_server import HttpServer
+from frontend.measured_client import MeasuredClient
 from frontend.metrics import Board
 from frontend.settings import Address, FrontendSettings, describe_settings, parse_address, read_settings
 from frontend.views import CaChain, Services
 from frontend.workers import Watchdog, Workers
-from protocol.client import SignerClient
 from protocol.daemon import BACKLOG, inherited_sockets, listen_unix, notify
 from protocol.errors import EXIT_CONFIGURATION, ConfigurationError
 from protocol.logs import LogHandler, configure_logging
@@ -104,8 +104,8 @@ class Worker:
         at least every second while the loop turns. Raises ``ConfigurationError`` if the hooks can't be loaded."""
         settings = self._settings
         make_hooks = load_hooks(settings.hooks)
-        signer = SignerClient(settings.sign_socket, pool_size=settings.threads)
-        probe = SignerClient(settings.sign_socket, timeout=_PROBE_SECONDS, pool_size=2)
+        signer = MeasuredClient(settings.sign_socket, self._board, self._number, pool_size=settings.threads)
+        probe = MeasuredClient(settings.sign_socket, self._board, self._number, timeout=_PROBE_SECONDS, pool_size=2)
         services = Services(signer, probe, make_hooks, self._board, CaChain(probe))
         server = HttpServer(self._endpoints(services), settings.threads)
 

@@ -119,10 +119,10 @@ def get_index(services: Services, environ: Environ) -> Answer:
 
 def get_metrics(services: Services, environ: Environ) -> Answer:
     try:
-        state = services.probe.ask_describe().state
+        reply = services.probe.ask_metrics()
     except Refused:
-        state = "unavailable"
-    return answer(metrics.CONTENT_TYPE, metrics.render(services.board, state))
+        reply = None
+    return answer(metrics.CONTENT_TYPE, metrics.render(services.board, reply))
 
 
 # The chain is the same for certificate after certificate; a few, should it be replaced meanwhile.

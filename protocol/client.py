@@ -112,6 +112,9 @@ class SignerClient:
     def ask_revoke_own(self, request: messages.RevokeOwnRequest) -> messages.RevokeOwnReply:
         return self._ask("revoke_own", request, messages.RevokeOwnReply)
 
+    def ask_metrics(self) -> messages.MetricsReply:
+        return self._ask("metrics", messages.MetricsRequest(), messages.MetricsReply)
+
     def ask_status(self) -> messages.StatusReply:
         return self._ask("status", messages.StatusRequest(), messages.StatusReply)
 

@@ -63,3 +63,42 @@ class RenewalProof(Message, frozen=True):
     serial: Serial
     time: Seconds
     signature: Signature
+
+
+class Rule(Message, frozen=True):
+    """One rule of the policy and how a request fared under it."""
+
+    rule: str
+    ok: bool
+    detail: str
+
+
+class ProfileDescription(Message, frozen=True):
+    name: str
+    lifetime: Seconds
+    lifetime_max: Seconds
+    key_types: tuple[str, ...]
+
+
+class QuotaUse(Message, frozen=True):
+    """How far a quota that holds for more than one client is used up."""
+
+    quota: str  # "total", "profile server", "ledger" (its bytes), "breaker"
+    used: int
+    limit: int
+    seconds: int  # of its window
+
+
+class Distribution(Message, frozen=True):
+    """How many values were at most as large as each bound, and above the bound before."""
+
+    bounds: tuple[int, ...]
+    counts: tuple[int, ...]  # one more than there are bounds: the last is of what is above all of them
+    total: int  # the sum of the values
+
+
+class AnswerTimes(Message, frozen=True):
+    """How long requests for an operation took, from the whole frame to its reply."""
+
+    op: str
+    microseconds: Distribution

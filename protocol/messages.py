@@ -4,9 +4,9 @@ What is not in ``OPERATIONS`` cannot be said. There is no operation that signs b
 sent a CSR and wishes, and builds every to-be-signed structure itself. CA:TRUE, a serial number, an
 issuer or a key to use have no field here.
 
-Certificates and CSRs are DER, times integer seconds since the epoch, durations integer seconds,
-serial numbers big-endian bytes. Names are mirrored across the wall: ``CrlRequest`` is asked by ``client.ask_crl`` and
-answered by ``operations.answer_crl``. ``issue`` alone is answered by whole batches (``signerd.batch``).
+Certificates and CSRs are DER, times integer seconds since the epoch, durations integer seconds, serial numbers
+big-endian bytes. Names are mirrored across the wall: ``CrlRequest``, ``client.ask_crl``, ``operations.answer_crl``
+(but ``issue`` is answered by whole batches: ``signerd.batch``).
 """
 
 import enum
@@ -18,14 +18,19 @@ from protocol.fields import (
     EXTENSIONS_MAX,
     OCSP_BYTES_MAX,
     PAGE_MAX,
+    AnswerTimes,
     ClientId,
     CsrDer,
+    Distribution,
     ExtensionWish,
     HookWishes,
     MacProof,
     Message,
+    ProfileDescription,
     ProfileName,
+    QuotaUse,
     RenewalProof,
+    Rule,
     Seconds,
     Serial,
     Sha256,
@@ -34,14 +39,6 @@ from protocol.fields import (
 )
 
 PROTOCOL_VERSION = 1
-
-
-class Rule(Message, frozen=True):
-    """One rule of the policy and how a request fared under it."""
-
-    rule: str
-    ok: bool
-    detail: str
 
 
 # --- both sockets -----------------------------------------------------------------------------
@@ -57,13 +54,6 @@ class HelloReply(Message, frozen=True):
 
 class DescribeRequest(Message, frozen=True):
     pass
-
-
-class ProfileDescription(Message, frozen=True):
-    name: str
-    lifetime: Seconds
-    lifetime_max: Seconds
-    key_types: tuple[str, ...]
 
 
 class DescribeReply(Message, frozen=True):
@@ -146,6 +136,26 @@ class RevokeOwnRequest(Message, frozen=True):
 
 class RevokeOwnReply(Message, frozen=True):
     revoked_at: int
+
+
+class MetricsRequest(Message, frozen=True):
+    pass
+
+
+class MetricsReply(Message, frozen=True):
+    """Counts alone: no name of a client, no reason. The distributions are those since the signer's start."""
+
+    state: str  # as in DescribeReply
+    issuer_not_after: int
+    certificates: dict[str, int]  # counts by state
+    crl_this_update: int | None  # of the current CRL that runs out first; None: there is none
+    crl_next_update: int | None
+    entries: int  # of the ledger
+    ledger_bytes: int
+    quotas: tuple[QuotaUse, ...]
+    batches: Distribution  # certificates that were recorded together
+    commits: Distribution  # microseconds until the ledger's fsync returned
+    answers: tuple[AnswerTimes, ...]
 
 
 # --- admin.sock -------------------------------------------------------------------------------
@@ -325,6 +335,7 @@ OPERATIONS: dict[str, Operation] = {
     "crl": Operation(CrlRequest, CrlReply, _SIGN),
     "ocsp": Operation(OcspRequest, OcspReply, _SIGN),
     "revoke_own": Operation(RevokeOwnRequest, RevokeOwnReply, _SIGN),
+    "metrics": Operation(MetricsRequest, MetricsReply, _SIGN),
     "status": Operation(StatusRequest, StatusReply, _ADMIN),
     "list": Operation(ListRequest, ListReply, _ADMIN),
     "show": Operation(ShowRequest, ShowReply, _ADMIN),

@@ -25,6 +25,7 @@ from signerd.ledger import Kind, Ledger
 from signerd.ledger.backup import Backups
 from signerd.ledger.chain import GENESIS
 from signerd.ledger.prune import prune
+from signerd.measures import Measures
 from signerd.policy.policy import Policy, load_policy
 from signerd.revocation.service import Revocation
 from signerd.second_thread import SecondThread
@@ -76,6 +77,7 @@ class Authority:
         self._policy_path = policy_path
         self.backups = Backups(ledger)
         self.checks = CheckRate()
+        self.measures = Measures()
         self._prunes = True
         self.frozen = ledger.state("frozen")  # why issuance is frozen, or None
         self.revocation = Revocation(ledger, self.key, self.new_serial, without_root(self.chain))

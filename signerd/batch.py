@@ -68,6 +68,8 @@ class Batch:
         try:
             intents = [prepared.intent for _, prepared in self._prepared()]
             self._ticket = self._authority.key.record(intents, now, then=then)
+            if intents:
+                self._authority.measures.batches.observe(len(intents))
         except Refused as failure:
             self._fail(failure)
         finally:

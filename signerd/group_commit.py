@@ -50,7 +50,7 @@ class GroupCommit:
         """Records what is prepared and answers what is recorded, but for what an fsync under way holds up."""
         recorded = self._take_recorded()
         if self._asked and not self._under_way:
-            is_slow = self._authority.ledger.commit_seconds > SLOW_SECONDS
+            is_slow = self._authority.ledger.commits.lately > SLOW_SECONDS
             self._under_way = self._next, self._asked
             self._next, self._asked = Batch(self._authority, before=self._under_way[0]), []
             self._under_way[0].record(now, then=self._wake if is_slow else None)

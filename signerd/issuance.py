@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CheckReply, IssueReply, IssueRequest, Rule
+from protocol.fields import Rule
+from protocol.messages import CheckReply, IssueReply, IssueRequest
 from signerd import der
 from signerd.authority import Authority
 from signerd.certificate import Validity, subject_text

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from protocol.messages import IssueRequest, Rule
+from protocol.fields import Rule
+from protocol.messages import IssueRequest
 from signerd.csr import Csr
 from signerd.ledger import Ledger
 from signerd.ledger.certificates import Record, State, find

@@ -47,6 +47,7 @@ class Work(NamedTuple):
     request_id: int
     op: str
     request: Message
+    since: float  # by the performance counter
 
 
 class Server:
@@ -201,7 +202,7 @@ class Server:
             connection.greeted = True
         elif not connection.greeted:
             raise WireError("the first request is no hello")
-        self._queue.append(Work(connection, request_id, op, request))
+        self._queue.append(Work(connection, request_id, op, request, time.perf_counter()))
 
     def _violation(self, connection: Connection, what: str) -> None:
         _log.warning("audit: %s sent what is refused: %s", connection, what)
@@ -259,6 +260,7 @@ class Server:
         if not isinstance(answer, Message | Refused):
             self._unanswered.append((work, answer))
             return
+        self._authority.measures.answered(work.op, time.perf_counter() - work.since)
         try:
             work.connection.send(_frame(work, answer))
         except OSError:

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from protocol.messages import Rule
+from protocol.fields import QuotaUse, Rule
 from signerd.ledger import Ledger
 from signerd.policy.policy import Policy
 from signerd.policy.quota import Quota
@@ -109,12 +109,22 @@ class Usage:
         fullest = sorted(counts, key=lambda scope: counts[scope] / max(quotas[scope].count, 1), reverse=True)
         return [f"{scope}: {quotas[scope].amount(counts[scope])} of {quotas[scope]}" for scope in fullest]
 
-    def _scopes_of_interest(self) -> Iterator[tuple[Scope, Quota]]:
-        """All scopes but clients, and the clients that were heard of."""
+    def uses(self, now: int) -> Iterator[QuotaUse]:
+        """How far each quota is used up, but for those of clients."""
+        for scope, quota in dict(self._scopes_of_all()).items():
+            used = self._count(scope, quota, now)
+            yield QuotaUse(quota=str(scope), used=used, limit=quota.count, seconds=quota.seconds)
+
+    def _scopes_of_all(self) -> Iterator[tuple[Scope, Quota]]:
+        """All scopes but clients."""
         for profile in self._policy.profiles:
             yield from self._quotas("", profile)
         if self._policy.freeze_above is not None:
             yield _BREAKER, self._policy.freeze_above
+
+    def _scopes_of_interest(self) -> Iterator[tuple[Scope, Quota]]:
+        """All scopes but clients, and the clients that were heard of."""
+        yield from self._scopes_of_all()
         lately = self._ledger.query("SELECT client FROM certificates ORDER BY seq DESC LIMIT ?", _LATELY)
         for client in {client for (client,) in lately} | {name for kind, name in self._at_most if kind == "client"}:
             yield from self._quotas(client, "")

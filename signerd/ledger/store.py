@@ -28,6 +28,7 @@ from typing import Any
 
 from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.wire import pack, unpack
+from signerd.histogram import CommitTimes
 from signerd.ledger import index, schema
 from signerd.ledger.chain import Entry, Head, Kind, link
 from signerd.ledger.file import bytes_on_disk, check_guarded, if_full, lock, prepare
@@ -43,7 +44,6 @@ from signerd.second_thread import SecondThread
 
 _log = logging.getLogger(__name__)
 
-_COMMITS_AVERAGED = 16
 _BACKLOG = 512  # entries, at which the index is brought up to date, which takes some 4 ms,
 _BACKLOG_ROWS = 8192  # or rows of it, where there are many names
 _RECOVERED = ("certificates", "ledger_keys")  # the tables of what is signed again after a crash
@@ -58,7 +58,7 @@ class Ledger:
 
     def __init__(self, path: Path, key: LedgerKey, boot: ReadBoot = no_boot, signed_by: bytes | None = None) -> None:
         self.path = path
-        self.commit_seconds = 0.0  # what a commit takes, lately
+        self.commits = CommitTimes()
         self.key = key
         self._boot = boot
         self._failure: str | None = None
@@ -152,7 +152,7 @@ class Ledger:
         return time.perf_counter() - before
 
     def _committed(self, seconds: float, last: Head) -> None:
-        self.commit_seconds += (seconds - self.commit_seconds) / _COMMITS_AVERAGED
+        self.commits.took(seconds)
         self._durable = last
         with contextlib.suppress(OSError):  # then it says that the ledger went less far: no harm
             self._mark.write(last, self._boot())

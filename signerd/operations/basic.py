@@ -22,7 +22,7 @@ def answer_describe(
         state=authority.state(now),
         chain=authority.chain,
         profiles=tuple(
-            messages.ProfileDescription(
+            fields.ProfileDescription(
                 name=profile.name,
                 lifetime=profile.lifetime,
                 lifetime_max=profile.lifetime_max,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from protocol.durations import duration_text
 from protocol.errors import ErrorCode, Refused
-from protocol.fields import OPERATOR, ExtensionWish
-from protocol.messages import IssueRequest, Rule
+from protocol.fields import OPERATOR, ExtensionWish, Rule
+from protocol.messages import IssueRequest
 from signerd.csr import Csr, SubjectAttribute
 from signerd.policy.extensions import extensions_rule
 from signerd.policy.names import Name, email_name, problems

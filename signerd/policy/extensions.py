@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from cryptography import x509
 
-from protocol.fields import ExtensionWish
-from protocol.messages import Rule
+from protocol.fields import ExtensionWish, Rule
 from signerd import der, strict_der
 
 # Extensions that the signer makes itself, or that would make more of a certificate than a leaf, or somebody else's: no

@@ -92,6 +92,14 @@ class Crls:
         is_last = newest.scope == ALL_SHARDS or following not in there_are
         return CrlReply(signed_crl, newest.this_update, newest.next_update, None if is_last else following)
 
+    def oldest(self) -> tuple[int, int] | None:
+        """thisUpdate and nextUpdate of the current CRL that runs out first; None: one is missing."""
+        signed = signed_crls(self._ledger)
+        for_all = signed.get(ALL_SHARDS, _NONE)
+        own = (signed.get(scope, _NONE) for scope in (CA_CERTIFICATES, *shard_range(self._ledger)))
+        first = min((max(for_all, one, key=lambda crl: crl.seq) for one in own), key=lambda crl: crl.next_update)
+        return (first.this_update, first.next_update) if first.seq else None
+
     # --- what is due ----------------------------------------------------------------------------
 
     def _next_due(self, signed: Mapping[int, SignedCrl], shards: Sequence[int], now: int) -> int | None:

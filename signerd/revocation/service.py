@@ -82,6 +82,10 @@ class Revocation:
             raise Refused(ErrorCode.UNAVAILABLE, self._ledger.lost)
         return self._crls.current(shard, now)
 
+    def oldest_crl(self) -> tuple[int, int] | None:
+        """thisUpdate and nextUpdate of the current CRL that runs out first; None: one is missing."""
+        return self._crls.oldest()
+
     def ocsp(self, request: bytes, now: int) -> OcspReply:
         """The answer to an OCSP request, whatever that is."""
         return self._responder.answer(request, now)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.errors import ErrorCode, Refused
-from protocol.fields import Message
+from protocol.fields import Distribution, Message, Rule
 from protocol.messages import (
     CheckReply,
     CheckRequest,
@@ -32,11 +32,12 @@ from protocol.messages import (
     HelloRequest,
     IssueReply,
     IssueRequest,
+    MetricsReply,
+    MetricsRequest,
     OcspReply,
     OcspRequest,
     RevokeOwnReply,
     RevokeOwnRequest,
-    Rule,
 )
 from protocol.wire import FrameReader, decode_request, encode_refusal, encode_reply
 from tests.running import DEADLINE, short_directory
@@ -83,6 +84,7 @@ class SignerStub:
             CheckRequest: self._check,
             CrlRequest: lambda request: CrlReply(crl=b"crl", this_update=THIS_UPDATE, next_update=NEXT_UPDATE),
             OcspRequest: lambda request: self.ocsp_reply,
+            MetricsRequest: self._metrics,
             RevokeOwnRequest: lambda request: RevokeOwnReply(revoked_at=THIS_UPDATE),
         }
         self._connections: list[socket.socket] = []
@@ -148,6 +150,22 @@ class SignerStub:
             base_url=None,
             csr_bytes_max=65536,
             names_max=100,
+        )
+
+    def _metrics(self, request: MetricsRequest) -> MetricsReply:
+        nothing = Distribution(bounds=(1,), counts=(0, 0), total=0)
+        return MetricsReply(
+            state=self.state,
+            issuer_not_after=int(NOT_AFTER.timestamp()),
+            certificates={},
+            crl_this_update=None,
+            crl_next_update=None,
+            entries=0,
+            ledger_bytes=0,
+            quotas=(),
+            batches=nothing,
+            commits=nothing,
+            answers=(),
         )
 
     def _certificate(self, request: IssueRequest) -> x509.Certificate:

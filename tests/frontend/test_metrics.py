@@ -129,7 +129,7 @@ def test_counts_by_many_threads_of_one_worker_are_not_lost() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    [requests, durations] = board.collect()
+    [requests, durations, _] = board.collect()
     assert [sample.value for sample in requests.samples] == [16_000]
     total = {s.name: s.value for s in durations.samples if s.labels == {"route": "a"}}
     assert total["signerd_frontend_request_seconds_count"] == 16_000

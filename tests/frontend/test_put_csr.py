@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from protocol.errors import ErrorCode, Refused
-from protocol.fields import MacProof, RenewalProof
-from protocol.messages import CheckReply, CheckRequest, IssueRequest, Rule
+from protocol.fields import MacProof, RenewalProof, Rule
+from protocol.messages import CheckReply, CheckRequest, IssueRequest
 from tests.frontend.running import Frontend, assert_problem
 from tests.frontend.signer_stub import SignerStub, make_csr, signer_stub
 
