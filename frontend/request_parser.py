@@ -13,10 +13,9 @@ from waitress.utilities import Error
 
 _HEAD_END = b"\r\n\r\n"
 _VERSIONS = ("1.0", "1.1")
-_HOSTS = re.compile(rb"\r\nhost:([^\r\n]*)", re.IGNORECASE)
 _CODINGS = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)", re.IGNORECASE)
 # RFC 9110, 7.2, of what RFC 3986, 3.2.2 allows: a name or an address, and a port.
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 
 class VersionNotSupported(Error):  # type: ignore[misc] # waitress publishes no types, here and below
@@ -52,7 +51,8 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         """Called by waitress with the whole head. Raises what it understands: ParsingError (400), or 501."""
         if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
             raise ParsingError("a folded header line")  # RFC 9112, 5.2
-        _check_codings(header_plus)
+        if b"transfer-encoding" in header_plus.lower():
+            _check_codings(header_plus)
         super().parse_header(header_plus)
         if not self.version:
             raise ParsingError("a request line without a version")
@@ -60,18 +60,20 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
             self.error, self.completed = VersionNotSupported(self.version), True
             self.version = _VERSIONS[-1]  # of the answer (RFC 9110, 2.5)
             return
-        self._check_host(_HOSTS.findall(header_plus))
+        self._check_host()
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("both Transfer-Encoding and Content-Length")  # RFC 9112, 6.1
         if "TRANSFER_ENCODING" in self.headers:  # still there: waitress reads it in HTTP/1.1 only
             raise ParsingError("Transfer-Encoding in HTTP/1.0")  # RFC 9112, 6.1
 
-    def _check_host(self, hosts: list[bytes]) -> None:
+    def _check_host(self) -> None:
         """RFC 9112, 3.2: exactly one Host, and a valid one; HTTP/1.0 knew none."""
-        if len(hosts) > 1 or (not hosts and self.version == "1.1"):
-            raise ParsingError("not exactly one Host")
-        if hosts and not _HOST.fullmatch(hosts[0].strip(b" \t")):
-            raise ParsingError("Host is no name or address and port")
+        host = self.headers.get("HOST")  # waitress joins several by ", ", which no valid one has
+        if host is None:
+            if self.version != "1.0":
+                raise ParsingError("no Host")
+        elif not _HOST.fullmatch(host):
+            raise ParsingError("more than one Host, or one that is no name or address and port")
 
 
 def _check_codings(header_plus: bytes) -> None:
