@@ -13,7 +13,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from protocol.errors import ConfigurationError
 
@@ -34,12 +34,19 @@ def write_private_file(path: Path, content: bytes, *, mode: int = 0o600, owner: 
     The file is made readable by nobody else from its first moment on, whatever the umask, and gets ``mode``
     and ``owner`` (None: the process's own) before it gets its name. Raises OSError.
     """
+    with private_file(path, mode=mode, owner=owner) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def private_file(path: Path, *, mode: int = 0o600, owner: Owner | None = None) -> Iterator[BinaryIO]:
+    """A file to write, which is at ``path`` when the block ends without an error. As ``write_private_file``."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             if owner is not None:
                 os.fchown(file.fileno(), owner.uid, owner.gid)

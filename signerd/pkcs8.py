@@ -64,10 +64,15 @@ class _EncryptedPrivateKeyInfo:  # RFC 5958, section 3
     encrypted_data: bytes
 
 
+def derive_key(passphrase: bytes, salt: bytes) -> bytes:
+    """A key for AES-256 out of a passphrase, by scrypt."""
+    return Scrypt(salt=salt, length=KEY_BYTES, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P).derive(passphrase)
+
+
 def encrypted_pem(key: PrivateKeyTypes, passphrase: bytes) -> bytes:
     """``key`` as a PEM block "ENCRYPTED PRIVATE KEY" that ``passphrase`` opens."""
     salt, initialization_vector = os.urandom(16), os.urandom(16)
-    derived = Scrypt(salt=salt, length=KEY_BYTES, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P).derive(passphrase)
+    derived = derive_key(passphrase, salt)
     padder = PKCS7(algorithms.AES.block_size).padder()
     plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     encryptor = Cipher(algorithms.AES(derived), modes.CBC(initialization_vector)).encryptor()

@@ -19,7 +19,7 @@ from signerd.ledger.file import without_signer
 from signerd.ledger.ledger_key import LedgerKey
 from signerd.ledger.opening import is_new
 from signerd.ledger.store import Ledger
-from signerd.ledger.verify import open_at_rest, stated_keys
+from signerd.ledger.verify import open_at_rest, statements
 from signerd.ledger_key_file import LEDGER_KEY_NAME, ledger_key_pem
 from signerd.statement import state_ledger_key
 from signerd.trust import CaTrust
@@ -50,12 +50,12 @@ def _key_before(ledger: Path, trust: CaTrust) -> bytes | None:
             if is_new(ledger):
                 return None
             with contextlib.closing(open_at_rest(ledger)) as db:
-                stated = stated_keys(db, trust)
+                stated = statements(db, trust)
     except BlockingIOError:
         raise ConfigurationError(f"{ledger} is in use by a signer: stop it first") from None
     if not stated:
         raise ConfigurationError(f"{ledger}: no statement of this CA says by which key it is signed")
-    return stated[-1][1]
+    return stated[-1].key
 
 
 def _write_beside_the_cas(directory: Path, pem: bytes) -> None:

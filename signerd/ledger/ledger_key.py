@@ -17,6 +17,7 @@ from signerd.ledger.chain import Head
 # Each kind of text that the key signs begins with a line of its own: none can be taken for another.
 _HEAD = struct.Struct(">22sQ32s")
 _HEAD_LINE = b"signerd ledger head 1\n"
+_BACKUP_LINE = b"signerd backup manifest 1\n"
 
 
 class LedgerKey:
@@ -30,13 +31,24 @@ class LedgerKey:
         """The signature over the head of a commit, 64 bytes."""
         return self.__sign(_text(head))
 
+    def sign_backup(self, manifest: bytes) -> bytes:
+        """The signature over a backup's manifest, 64 bytes. The daemon never asks for one, only root's ca_admin."""
+        return self.__sign(_BACKUP_LINE + manifest)
+
 
 def is_head_signed(public: bytes, head: Head, signature: object) -> bool:
     """Whether ``signature`` is by the ledger key ``public`` over this head."""
-    if not isinstance(signature, bytes):
-        return False
+    return isinstance(signature, bytes) and _is_signed(public, _text(head), signature)
+
+
+def is_backup_signed(public: bytes, manifest: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is by the ledger key ``public`` over this manifest."""
+    return _is_signed(public, _BACKUP_LINE + manifest, signature)
+
+
+def _is_signed(public: bytes, text: bytes, signature: bytes) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, _text(head))
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
     except (InvalidSignature, ValueError):
         return False
     return True

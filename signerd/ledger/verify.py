@@ -85,16 +85,24 @@ def verify_stretch(db: sqlite3.Connection, before: Head, limit: int, trust: Trus
     return Stretch(last, _bounded(found))
 
 
-def stated_keys(db: sqlite3.Connection, trust: Trust) -> list[tuple[int, bytes]]:
-    """The ledger keys that the CA stated: from which entry on, and the raw public key. Raises ``sqlite3.Error``."""
+class Stated(NamedTuple):
+    """A statement of the CA's: from entry ``seq`` on its ledger is signed by ``key``, a raw public key."""
+
+    seq: int
+    key: bytes
+    text: bytes
+    signature: bytes
+
+
+def statements(db: sqlite3.Connection, trust: Trust) -> list[Stated]:
+    """The CA's statements about ledger keys, oldest first. Raises ``sqlite3.Error``."""
     found = []
-    for seq, statement, signature in db.execute(_STATEMENTS):
-        with contextlib.suppress(
-            WireError, LookupError, TypeError, ValueError
-        ):  # somebody wrote nonsense: no statement
-            text, signed = unpack(statement)["to_be_signed"], unpack(signature)["signature"]
-            if (key := trust.ledger_key(text, signed)) is not None:
-                found.append((seq, key))
+    for seq, intent, issued in db.execute(_STATEMENTS):
+        # Somebody may have written nonsense: that is no statement.
+        with contextlib.suppress(WireError, LookupError, TypeError, ValueError):
+            text, signature = unpack(intent)["to_be_signed"], unpack(issued)["signature"]
+            if (key := trust.ledger_key(text, signature)) is not None:
+                found.append(Stated(seq, key, text, signature))
     return found
 
 
@@ -103,9 +111,9 @@ class _Content:
 
     def __init__(self, db: sqlite3.Connection, trust: Trust) -> None:
         self._trust = trust
-        stated = stated_keys(db, trust)
-        self._since = [seq for seq, _ in stated]  # from which entry on
-        self._keys = [key for _, key in stated]  # which key signs
+        stated = statements(db, trust)
+        self._since = [one.seq for one in stated]  # from which entry on
+        self._keys = [one.key for one in stated]  # which key signs
 
     def problems_with(self, entry: Entry, *, must_be_signed: bool) -> Iterator[str]:
         """``must_be_signed``: the entry ends the last commit."""

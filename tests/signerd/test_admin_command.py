@@ -21,7 +21,7 @@ from tests.terminal import Terminal
 
 SUBCOMMANDS = (
     "status", "list", "show", "revoke", "freeze", "thaw", "accept", "reload", "check", "issue", "verify", "rebuild",
-    "checkpoint", "backup", "export", "ledger-key", "passphrase", "doctor", "completion",
+    "checkpoint", "backup", "restore", "export", "ledger-key", "passphrase", "doctor", "completion",
 )  # fmt: skip
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
 

@@ -24,6 +24,7 @@ _SUBCOMMANDS = {
     "rebuild": "signerd.commands.admin.rebuilding:rebuild",
     "checkpoint": "signerd.commands.admin.keeping:checkpoint",
     "backup": "signerd.commands.admin.keeping:backup",
+    "restore": "signerd.commands.admin.restoring:restore",
     "export": "signerd.commands.admin.exporting:export",
     "ledger-key": "signerd.commands.admin.keys:ledger_key",
     "passphrase": "signerd.commands.admin.keys:passphrase",

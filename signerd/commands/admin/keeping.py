@@ -48,28 +48,58 @@ def checkpoint(session: Session, output: Path | None, yes: bool) -> None:
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
+@click.option("--all", "everything", is_flag=True, help="Back up the whole installation, to the new directory OUTPUT.")
+@click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="With --all: a file with the passphrase of the CA's key; else CA_PASSPHRASE in the environment, or you are "
+    "asked.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Replace OUTPUT without asking.")
 @subcommand
-def backup(session: Session, output: Path, yes: bool) -> None:
-    """Copy the ledger while the signer goes on issuing.
+def backup(session: Session, output: Path, everything: bool, passphrase_file: Path | None, yes: bool) -> None:
+    """Copy the ledger, or with --all the whole installation, while the signer goes on issuing.
 
-    The copy, in the file OUTPUT, is the ledger as of one moment: to restore it, put it in the ledger's
-    place while the signer is stopped. Only you can read it, and it is there whole or not at all. It holds
-    no private key: the identity's files are backed up apart, and once.
+    The copy, in the file OUTPUT, is the ledger as of one moment. Only you can read it, and it is there whole or
+    not at all. It holds no private key.
+
+    With --all, which takes root, OUTPUT is a new directory with all that the package does not bring: the ledger,
+    the identity, the settings, hooks, custom code, clients' keys, nginx's site, certificate and key, the units'
+    drop-ins, and which units are enabled. What others may not read is encrypted by the passphrase of the CA's
+    key, and the ledger's key signs a manifest of it all: restore believes nothing else.
 
     \b
     Examples:
       ca_admin backup /mnt/elsewhere/ledger-$(date +%F).db
       ca_admin verify --ledger /mnt/elsewhere/ledger-2026-01-31.db
+      ca_admin backup --all /mnt/elsewhere/ca-$(date +%F)
     """
+    if everything:
+        _back_up_all(session, output, passphrase_file)
+        return
     if output.exists() and not output.is_file():
         raise click.ClickException(f"{output} is no regular file")
     _ask_to_replace(output, yes=yes)
+    size = _copy_ledger(session, output)
+    session.report({"output": str(output), "bytes": size}, f"wrote {output}, {size} bytes")
+
+
+def _back_up_all(session: Session, output: Path, passphrase_file: Path | None) -> None:
+    from signerd.commands.admin.whole_backup import back_up_all  # noqa: PLC0415 - the ledger alone takes none of it
+
+    manifest = back_up_all(output, passphrase_file, lambda path: _copy_ledger(session, path))
+    size = sum(file.size for file in manifest.files)
+    report = f"wrote {output}: {len(manifest.files)} files, {size} bytes"
+    session.report({"output": str(output), "bytes": size, "files": [file.path for file in manifest.files]}, report)
+
+
+def _copy_ledger(session: Session, output: Path) -> int:
     with session.signer() as signer, Progress("backup") as progress, new_file(output, PRIVATE) as file:
         size = _copy(signer, file, progress)
         file.flush()
         _check(Path(file.name))
-    session.report({"output": str(output), "bytes": size}, f"wrote {output}, {size} bytes")
+    return size
 
 
 def _ask_to_replace(path: Path | None, *, yes: bool) -> None:
