@@ -6,6 +6,7 @@ covers what issuance, search and revocation rely on. That the index is, to the l
 make of it, is shown by making it anew: for a file at rest (``signerd.ledger.verify``).
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -14,12 +15,13 @@ from typing import Any, NamedTuple
 from protocol.wire import WireError, unpack
 from signerd.ledger.chain import Entry, Kind
 from signerd.ledger.index import ALL_SHARDS
+from signerd.ledger.weight import weight
 
 _AS_RECORDED = (
     *("serial", "client", "profile", "subject", "shard", "not_before", "not_after", "spki"),
     *("idempotency_key", "proof_id"),
 )  # columns that say what the entry says
-_COLUMNS = (*_AS_RECORDED, "recorded_at", "issued", "changed", "revoked_at", "reason", "invalidity_date")
+_COLUMNS = (*_AS_RECORDED, "recorded_at", "bytes", "issued", "changed", "revoked_at", "reason", "invalidity_date")
 _CERTIFICATE = f"SELECT {', '.join(_COLUMNS)} FROM certificates WHERE seq = ?"  # noqa: S608 - constants
 _CRL = ("number", "this_update", "next_update")
 # What rises from each certificate to the next, and within what.
@@ -112,6 +114,7 @@ class Agreement:
         row = dict(zip(_COLUMNS, found, strict=True))
         wrong = [name for name in _AS_RECORDED if row[name] != body[name]]
         wrong += ["recorded_at"] if row["recorded_at"] != entry.time else []
+        wrong += ["bytes"] if row["bytes"] != weight(body) else []
         if wrong:
             yield f"the index is wrong about the certificate of entry {entry.seq}: {', '.join(wrong)}"
         yield from self._numbers(entry.seq, body)
@@ -203,6 +206,8 @@ class Agreement:
                 yield f"the index has forgotten that entry {seq} makes the CRL of scope {scope} outdated"
 
     def _crl(self, entry: Entry, body: Mapping[str, Any]) -> Iterator[str]:
+        if len(body["sha256"]) != hashlib.sha256().digest_size:
+            yield f"entry {entry.seq} does not say which CRL was signed"
         row = self._one(f"SELECT seq, {', '.join(_CRL)} FROM crls WHERE scope = ?", body["scope"])  # noqa: S608
         if row is None or row[0] < entry.seq or (row[0] == entry.seq and row[1:] != tuple(body[name] for name in _CRL)):
             yield f"the index is wrong about the CRL of entry {entry.seq}"

@@ -470,6 +470,8 @@ ATTACKS = {
     "a used idempotency key forgotten": "UPDATE certificates SET idempotency_key = NULL",
     "a proof that was not used": "UPDATE certificates SET proof_id = x'00' WHERE client = 'web2' AND of_client = 1",
     "numbers that a quota counts fewer by": "UPDATE certificates SET of_client = 1 WHERE client = 'greedy'",
+    "bytes that a quota counts fewer by": "UPDATE certificates SET bytes_until = 1 WHERE client = 'greedy'",
+    "a certificate that takes no bytes": "UPDATE certificates SET bytes = 0 WHERE client = 'greedy'",
     "one number fewer": "UPDATE certificates SET of_all = of_all - 1 WHERE client = 'greedy' AND of_client > 5",
     "a signature forgotten": "UPDATE certificates SET issued = NULL WHERE client = 'web1'",
     "another's signature": "UPDATE certificates SET issued = issued + 2 WHERE client = 'web1'",
