@@ -117,7 +117,7 @@ def _checks_by_policy(
         lambda: doctor_files.check_state(identity, ledger, signer),
         lambda: doctor_files.check_disk(ledger),
         lambda: doctor_ca.check_identity(identity, longest, now),
-        lambda: doctor_ca.check_passphrase(identity, _passphrase_source(installation, passphrase)),
+        lambda: doctor_ca.check_keys(identity, ledger, _passphrase_source(installation, passphrase), signer),
         lambda: doctor_http.check_http(base_url, identity, by_systemd=installation.by_systemd),
     ]
     return [*checks, lambda: doctor_http.check_tls(base_url, now)] if installation.by_systemd else checks
@@ -162,7 +162,7 @@ def _check_signer(session: Session) -> Iterator[Finding]:
     elif status.state == "ready":
         yield Finding("signer", Level.OK, f"ready to sign as {status.issuer}; {status.entries} entries on the ledger")
     else:
-        advice = "remove the cause, then: systemctl restart ca-signerd"
+        advice = "do what that says; where the disk or a file was the cause: systemctl restart ca-signerd"
         yield Finding("signer", Level.PROBLEM, f"it is {status.state}: {status.detail}", advice)
 
 

@@ -1,6 +1,7 @@
 """ca_admin doctor: the CA's identity, and the passphrase that opens its key."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from protocol.errors import ConfigurationError
 from protocol.times import rfc3339
+from signerd.as_user import acting_as
 from signerd.ca_certificate import check_chain, check_own_certificate, load_chain
 from signerd.commands.doctor_passphrase import Source
 from signerd.commands.finding import Finding, Level
+from signerd.files import Owner
 from signerd.identity import CERTIFICATE_NAMES, PRIVATE_KEY_NAME, PUBLIC_KEY_NAME
+from signerd.ledger_key_file import LEDGER_KEY_NAME, read_ledger_key
 
 _DAY = 86_400
 _RENEW = "renew it in good time: docs/operate.md says how"
@@ -52,8 +56,13 @@ def _expiry(chain: tuple[x509.Certificate, ...], longest: int, now: int) -> Find
     return Finding("identity", Level.OK, detail)
 
 
-def check_passphrase(directory: Path, source: Source) -> Iterator[Finding]:
-    """The passphrase that the signer will find opens the key, and the key is the certificate's."""
+def check_keys(directory: Path, ledger: Path, source: Source, signer: Owner) -> Iterator[Finding]:
+    """The passphrase that the signer will find opens both keys, and the CA's key is the certificate's."""
+    yield from _check_passphrase(directory, source)
+    yield from _check_ledger_key(directory, ledger, source.passphrase, signer)
+
+
+def _check_passphrase(directory: Path, source: Source) -> Iterator[Finding]:
     path = directory / PRIVATE_KEY_NAME
     if not path.exists():
         return
@@ -72,6 +81,24 @@ def check_passphrase(directory: Path, source: Source) -> Iterator[Finding]:
         return
     yield Finding("passphrase", Level.OK, f"the one {source.where} opens the key")
     yield from _check_pair(directory, key.public_key())
+
+
+def _check_ledger_key(directory: Path, ledger: Path, passphrase: bytes | None, signer: Owner) -> Iterator[Finding]:
+    """The key that signs the ledger is there, and opens as the CA's key does: by ``passphrase``, if at all."""
+    path = directory / PRIVATE_KEY_NAME
+    if not path.exists() or (passphrase is None and b"ENCRYPTED" in path.read_bytes()):
+        return
+    renew = "docs/operate.md says how to bring it back; a new one: ca_admin ledger-key renew"
+    try:
+        with acting_as(signer if os.geteuid() == 0 else Owner(os.geteuid(), os.getegid())):
+            key = read_ledger_key(directory, passphrase if b"ENCRYPTED" in path.read_bytes() else None)
+    except ConfigurationError as error:
+        yield Finding("ledger key", Level.PROBLEM, str(error), renew)
+        return
+    if key is not None:
+        yield Finding("ledger key", Level.OK, f"{directory / LEDGER_KEY_NAME} opens as the CA's key does")
+    elif ledger.exists():
+        yield Finding("ledger key", Level.PROBLEM, f"{directory / LEDGER_KEY_NAME} is missing", renew)
 
 
 def _check_pair(directory: Path, key: PublicKeyTypes) -> Iterator[Finding]:

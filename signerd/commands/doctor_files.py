@@ -9,11 +9,12 @@ from pathlib import Path
 from signerd.commands.finding import Finding, Level, error_of
 from signerd.commands.installation import Installation
 from signerd.files import Owner, user_name
+from signerd.identity import PRIVATE_KEY_NAME
+from signerd.ledger_key_file import LEDGER_KEY_NAME
 
 # Whoever can write here has code run: in the frontend, in the signer.
 _CODE = {Path("/etc/ca/hooks"): "the frontend", Path("/etc/ca/custom"): "the signer", Path(sys.prefix): "both daemons"}
 
-_LEDGER_KEY = "ledger.key.pem"
 _DISK_PROBLEM_BYTES = 64 * 2**20  # some 40,000 certificates
 _DISK_WARNING_BYTES = 1024 * 2**20
 
@@ -85,9 +86,10 @@ def check_state(identity: Path, ledger: Path, signer: Owner) -> Iterator[Finding
 
     The identity, which is only read, may be root's too; what the signer writes has to be its own.
     """
-    written = [*sorted(ledger.parent.glob(f"{ledger.name}*")), *ledger.parent.glob(_LEDGER_KEY)]
-    only_read = [path for path in (identity, *sorted(identity.glob("ca.*.pem"))) if path not in written]
-    secret = {identity, ledger.parent, *written, *(path for path in only_read if "private_key" in path.name)}
+    written = sorted(ledger.parent.glob(f"{ledger.name}*"))
+    keys = [identity / PRIVATE_KEY_NAME, identity / LEDGER_KEY_NAME]
+    only_read = [identity, *keys, *(path for path in sorted(identity.glob("ca.*.pem")) if path not in keys)]
+    secret = {identity, ledger.parent, *written, *keys}
     bad = False
     for path in dict.fromkeys([ledger.parent, *written, *only_read]):
         if not path.exists():

@@ -37,7 +37,7 @@ def check_clock() -> Iterator[Finding]:
     elif answer == "yes":
         yield Finding("clock", Level.OK, "the clock is synchronized")
     else:
-        detail = "the clock isn't synchronized: one behind the ledger's last entry stops issuance"
+        detail = "the clock isn't synchronized: one that jumps, or is behind the ledger's last entry, stops issuance"
         yield Finding("clock", Level.WARNING, detail, "apt install systemd-timesyncd (or chrony)")
 
 

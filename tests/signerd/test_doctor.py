@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,33 @@ def test_what_is_wrong_in_the_frontends_settings_is_found(signer: Signer) -> Non
     level, detail = findings(signer)["frontend"]
     assert level == "problem"
     assert "unknown key thread" in detail
+
+
+def test_a_key_of_the_ledger_that_is_missing_or_lies_open_is_found(signer: Signer) -> None:
+    key = signer.identity / "ledger.key.pem"
+    assert findings(signer)["ledger key"] == ("ok", f"{key} opens as the CA's key does")
+    run_openssl = [
+        "openssl",
+        "pkey",
+        "-in",
+        str(key),
+        "-passin",
+        f"file:{signer.passphrase_path}",
+        "-out",
+        f"{key}.open",
+    ]
+    subprocess.run(run_openssl, check=True)
+    key.with_name("ledger.key.pem.open").rename(key)
+    level, detail = findings(signer)["ledger key"]
+    assert (level, "is not encrypted, and the CA's key is" in detail) == ("problem", True)
+    key.unlink()
+    assert findings(signer)["ledger key"] == ("problem", f"{key} is missing")
+
+
+def test_a_key_of_the_ledger_that_others_can_read_is_found(signer: Signer) -> None:
+    (signer.identity / "ledger.key.pem").chmod(0o644)
+    level, detail = findings(signer)["state"]
+    assert (level, "ledger.key.pem can be read by others" in detail) == ("problem", True)
 
 
 @needs_root
