@@ -72,7 +72,7 @@ def run(certificates: int, clients: int, seconds: float) -> Outcome:
         load = stack.enter_context(_load(signer.sign_path, clients))
         time.sleep(2 + seconds)
         began = time.monotonic()
-        reply = signer.admin().ask_revoke(RevokeRequest(reason="keyCompromise", issued_since=0))
+        reply = signer.admin().ask_revoke(RevokeRequest(reason="superseded", issued_since=0))
         answered = time.monotonic()
         wait_until_published(signer.ledger_path)
         published = time.monotonic()

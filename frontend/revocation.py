@@ -136,4 +136,13 @@ def post_revoke(services: Services, environ: Environ) -> Answer:
             signature=http_request.decode_signature(wish.signature, "signature"),
         )
     )
-    return answer(JSON, msgspec.json.encode({"serial": wish.serial, "revoked_at": rfc3339(reply.revoked_at)}))
+    return answer(
+        JSON,
+        msgspec.json.encode(
+            {
+                "serial": wish.serial,
+                "revoked_at": rfc3339(reply.revoked_at),
+                "same_key": [serial.hex() for serial in reply.same_key],
+            }
+        ),
+    )

@@ -127,6 +127,9 @@ class SignerClient:
     def ask_revoke(self, request: messages.RevokeRequest) -> messages.RevokeReply:
         return self._ask("revoke", request, messages.RevokeReply)
 
+    def ask_unblock(self, request: messages.UnblockRequest) -> messages.UnblockReply:
+        return self._ask("unblock", request, messages.UnblockReply)
+
     def ask_freeze(self, request: messages.FreezeRequest) -> messages.FreezeReply:
         return self._ask("freeze", request, messages.FreezeReply)
 

@@ -102,3 +102,19 @@ class AnswerTimes(Message, frozen=True):
 
     op: str
     microseconds: Distribution
+
+
+class CertificateSummary(Message, frozen=True):
+    """One certificate on the ledger."""
+
+    serial: Serial
+    state: str  # valid, revoked, hold, expired, pending
+    client: str
+    profile: str
+    subject: str
+    names: tuple[str, ...]  # "dns:web1.example.net"
+    not_before: int
+    not_after: int
+    revoked_at: int | None
+    reason: str | None
+    certificate: bytes | None  # DER, where it was asked for

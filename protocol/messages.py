@@ -19,6 +19,7 @@ from protocol.fields import (
     OCSP_BYTES_MAX,
     PAGE_MAX,
     AnswerTimes,
+    CertificateSummary,
     ClientId,
     CsrDer,
     Distribution,
@@ -66,12 +67,8 @@ class DescribeReply(Message, frozen=True):
 
 
 class IssueRequest(Message, frozen=True):
-    """A CSR, who asks, and wishes. ``client`` is who the frontend says it is, unless proved by ``mac``
-    or ``renewal``, which the signer checks itself.
-
-    ``profile`` and ``lifetime`` are the client's own words, which a proof binds; ``hooks`` and ``extensions`` are the
-    frontend's.
-    """
+    """A CSR, who asks, and wishes. ``client`` is who the frontend says it is, unless proved by ``mac`` or ``renewal``.
+    ``profile`` and ``lifetime`` are the client's own words, ``hooks`` and ``extensions`` the frontend's."""
 
     csr: CsrDer
     client: ClientId
@@ -136,6 +133,7 @@ class RevokeOwnRequest(Message, frozen=True):
 
 class RevokeOwnReply(Message, frozen=True):
     revoked_at: int
+    same_key: tuple[Serial, ...]  # as in RevokeReply
 
 
 class MetricsRequest(Message, frozen=True):
@@ -178,22 +176,6 @@ class StatusReply(Message, frozen=True):
     quotas: tuple[str, ...]  # "total: 812 of 10000/hour"
 
 
-class CertificateSummary(Message, frozen=True):
-    """One certificate on the ledger."""
-
-    serial: Serial
-    state: str  # valid, revoked, hold, expired, pending
-    client: str
-    profile: str
-    subject: str
-    names: tuple[str, ...]  # "dns:web1.example.net"
-    not_before: int
-    not_after: int
-    revoked_at: int | None
-    reason: str | None
-    certificate: bytes | None  # DER, where it was asked for
-
-
 class ListRequest(Message, frozen=True):
     """A search; every filter that is set must fit. Oldest first, page by page."""
 
@@ -234,6 +216,21 @@ class RevokeRequest(Message, frozen=True):
 class RevokeReply(Message, frozen=True):
     revoked: int  # how many changed their state
     unchanged: int  # how many were so already, or had expired
+    blocked: int  # keys that get no certificate from now on, by keyCompromise
+    same_key: tuple[Serial, ...]  # other certificates, alive, that have keys of these: a hundred at most
+
+
+class UnblockRequest(Message, frozen=True):
+    """Takes back that keys are blocked: of these certificates, and by the hashes of SubjectPublicKeyInfos."""
+
+    serials: Annotated[tuple[Serial, ...], Meta(max_length=PAGE_MAX)] = ()
+    keys: Annotated[tuple[Sha256, ...], Meta(max_length=PAGE_MAX)] = ()
+    why: Text = ""
+
+
+class UnblockReply(Message, frozen=True):
+    unblocked: int
+    unchanged: int  # how many were not blocked
 
 
 class FreezeRequest(Message, frozen=True):
@@ -340,6 +337,7 @@ OPERATIONS: dict[str, Operation] = {
     "list": Operation(ListRequest, ListReply, _ADMIN),
     "show": Operation(ShowRequest, ShowReply, _ADMIN),
     "revoke": Operation(RevokeRequest, RevokeReply, _ADMIN),
+    "unblock": Operation(UnblockRequest, UnblockReply, _ADMIN),
     "freeze": Operation(FreezeRequest, FreezeReply, _ADMIN),
     "thaw": Operation(ThawRequest, ThawReply, _ADMIN),
     "accept": Operation(AcceptRequest, AcceptReply, _ADMIN),

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from signerd.ledger.backup import Backups
 from signerd.ledger.chain import GENESIS
 from signerd.ledger.prune import prune
 from signerd.measures import Measures
+from signerd.policy.blocked import AnyOf
 from signerd.policy.policy import Policy, load_policy
 from signerd.revocation.service import Revocation
 from signerd.second_thread import SecondThread
@@ -160,6 +161,11 @@ class Authority:
         self.usage.clock_was_set()
         self.revocation.look_again()
         _log.warning("the time was %s and is %s: %s", rfc3339(step.before), rfc3339(step.after), step.why)
+
+    @property
+    def blocked_keys(self) -> Container[bytes]:
+        """The SubjectPublicKeyInfos that get no certificate: on the operator's list, or revoked for keyCompromise."""
+        return AnyOf(self.policy.blocked_keys, self.revocation.compromised)
 
     def reload(self, now: int) -> None:
         """Reads the policy anew, whole or not at all. Raises ``ConfigurationError``."""

@@ -126,7 +126,7 @@ class Batch:
         evidence = evidence_of(self._authority, request, asker, claim, now)
         if (before := earlier(self._authority, request, evidence, now)) is not None:
             return before
-        return evidence, read_csr(request.csr, blocked=self._authority.policy.blocked_keys)
+        return evidence, read_csr(request.csr, blocked=self._authority.blocked_keys)
 
 
 def issue(authority: Authority, requests: Sequence[tuple[IssueRequest, Asker]], now: int) -> list[IssueReply | Refused]:

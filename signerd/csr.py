@@ -76,7 +76,7 @@ class UnprovenCsr(NamedTuple):
 
 
 def parse_csr(der: bytes, *, blocked: Container[bytes] = frozenset()) -> Csr:
-    """The CSR in ``der``; ``blocked`` are SHA-256 hashes of SubjectPublicKeyInfos that are not certified.
+    """The CSR in ``der``; ``blocked`` are SubjectPublicKeyInfos that are not certified.
 
     Raises Refused ``bad_csr`` or ``weak_key``, whatever the bytes are, and nothing else.
     """

@@ -70,7 +70,7 @@ def check(authority: Authority, request: IssueRequest, asker: Asker, now: int) -
     claim = verify(client_of(authority, request, asker), request, authority.ledger, now)
     evidence = evidence_of(authority, request, asker, claim, now)
     try:
-        csr = parse_csr(request.csr, blocked=authority.policy.blocked_keys)
+        csr = parse_csr(request.csr, blocked=authority.blocked_keys)
         decision = _decide(authority, request, evidence, csr, now)
     except Refused as refusal:  # the CSR can't be read: no other rule has anything to look at
         return CheckReply(allowed=False, rules=(Rule("csr", False, refusal.detail),), to_be_signed=None)
@@ -90,7 +90,7 @@ def evidence_of(authority: Authority, request: IssueRequest, asker: Asker, claim
     """On whose word a request is granted."""
     if asker.is_operator:
         return OPERATORS_WORD
-    return weigh(claim, request.client, authority.ledger, authority.policy.blocked_keys, now)
+    return weigh(claim, request.client, authority.ledger, authority.blocked_keys, now)
 
 
 def _decide(authority: Authority, request: IssueRequest, evidence: Evidence, csr: Csr, now: int) -> Decision:

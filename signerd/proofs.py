@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.fields import Rule
 from protocol.messages import IssueRequest
@@ -131,8 +132,7 @@ def _verify_renewal(request: IssueRequest, ledger: Ledger, now: int) -> Proof | 
 
 
 def weigh(claim: Claim, client: str, ledger: Ledger, blocked: Container[bytes], now: int) -> Evidence:
-    """What the claim of a client comes to. ``blocked``: keys that prove nothing, by the SHA-256 of their
-    SubjectPublicKeyInfos."""
+    """What the claim of a client comes to. ``blocked``: the SubjectPublicKeyInfos of keys that prove nothing."""
     for proof in claim.proofs:
         sql = "SELECT seq FROM certificates WHERE client = ? AND proof_id = ?"
         if (row := ledger.query(sql, client, proof.id).fetchone()) is not None:
@@ -159,10 +159,10 @@ def _problems(proof: Proof, ledger: Ledger, blocked: Container[bytes], now: int)
         return
     if held.state is not State.VALID:
         yield f"the certificate that X-CSR-Renew names is {held.state}"
-    record = ledger.body(held.seq)
-    if record["proof"] == FRONTENDS_WORD.by:
+    if ledger.body(held.seq)["proof"] == FRONTENDS_WORD.by:
         yield "the certificate that X-CSR-Renew names came by no proof: a MAC or an operator is to get the first one"
-    if record["spki"] in blocked:
+    key = x509.load_der_x509_certificate(held.der).public_key()
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) in blocked:
         yield "the key of the certificate that X-CSR-Renew names is blocked"
 
 

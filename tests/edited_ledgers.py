@@ -10,7 +10,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from protocol.messages import IssueReply, RevokeRequest
+from protocol.messages import IssueReply, RevokeRequest, UnblockRequest
 from signerd.authority import Authority
 from signerd.checkpoint import make_checkpoint
 from signerd.ledger import Head
@@ -18,7 +18,7 @@ from signerd.ledger.chain import GENESIS
 from signerd.ledger.verify import LedgerFile, named_certificate
 from signerd.trust import CaTrust
 from tests.authorities import LocalAuthority, ca_of, local_authority
-from tests.csrs import csr_for, dns
+from tests.csrs import csr_for, dns, make_csr, private_key
 from tests.identities import DAY
 
 BUSY_POLICY = """
@@ -78,6 +78,7 @@ def busy_ledger(directory: Path) -> Path:
         serials = [issue(local, f"host{n}", f"web{n % 3}", idempotency_key=f"key {n}") for n in range(8)]
         issue(local, "plain", lifetime=3600)
         revoke(local, serials[:2], "keyCompromise")
+        local.authority.revocation.compromised.unblock(UnblockRequest(serials=tuple(serials[:1])), "admin 0", local.now)
         revoke(local, serials[2:5], "certificateHold")
         local.now += 60
         revoke(local, serials[2:3], "removeFromCRL")
@@ -86,6 +87,9 @@ def busy_ledger(directory: Path) -> Path:
         checkpoint(local)
         while isinstance(local.ask(csr_for(dns("many.example.net")), "greedy"), IssueReply):
             pass
+        leaked = local.ask(make_csr(key=private_key("p256")), "leaky")
+        assert isinstance(leaked, IssueReply)
+        revoke(local, [leaked.serial], "keyCompromise")
         local.authority.freeze("a drill", local.now)
         local.authority.thaw("the drill is over", local.now)
         local.authority.freeze("in earnest", local.now)

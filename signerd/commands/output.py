@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from protocol.messages import CertificateSummary
+from protocol.fields import CertificateSummary
 from protocol.pem import CERTIFICATE_LABEL, encode
 from protocol.times import rfc3339
 

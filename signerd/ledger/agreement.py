@@ -27,7 +27,7 @@ _CRL = ("number", "this_update", "next_update")
 # What rises from each certificate to the next, and within what.
 _NUMBERS = {"of_all": "", "of_client": "client", "of_profile": "profile", "bytes_until": ""}
 # For each table the rows of which bear the seq of an entry: the one that they follow from.
-_TABLES = ("certificates", "pruned", "names", "ledger_keys", "crls", "base_urls", "state")
+_TABLES = ("certificates", "pruned", "names", "ledger_keys", "crls", "blocked_keys", "base_urls", "state")
 # Of the certificates in an entry about revocations, those whose row has not heard of it.
 _FORGOTTEN = """
 SELECT value FROM json_each(?1)
@@ -81,21 +81,30 @@ class Agreement:
         for table in _tables_that_follow(entry.kind, body):
             self._sources[table].add(entry.seq)
         match entry.kind:
-            case Kind.INTENT if body["what"] == "certificate":
-                yield from self._certificate(entry, body)
-            case Kind.INTENT if "scope" in body:
-                yield from self._crl(entry, body)
-            case Kind.INTENT if body["what"] == "ledger_key":
-                if self._one("SELECT key FROM ledger_keys WHERE seq = ?", entry.seq) != (body["key"],):
-                    yield f"the index is wrong about the ledger key of entry {entry.seq}"
+            case Kind.INTENT:
+                yield from self._intent(entry, body)
             case Kind.ISSUED:
                 yield from self._signature(entry.seq, body["intent"])
             case Kind.REVOKED | Kind.RELEASED:
                 yield from self._revocation(entry.seq, body)
+            case Kind.BLOCKED | Kind.UNBLOCKED:
+                yield from self._blocked_keys(entry, body)
             case Kind.POLICY if body["base_url"] is not None:
                 yield from self._base_url(entry.seq, body["base_url"])
             case Kind.FREEZE | Kind.THAW | Kind.PRUNED:
                 yield from self._state(entry, body)
+
+    def _intent(self, entry: Entry, body: Mapping[str, Any]) -> Iterator[str]:
+        if body["what"] == "certificate":
+            yield from self._certificate(entry, body)
+        elif "scope" in body:
+            yield from self._crl(entry, body)
+        elif body["what"] == "ledger_key" and self._ledger_key(entry.seq) != body["key"]:
+            yield f"the index is wrong about the ledger key of entry {entry.seq}"
+
+    def _ledger_key(self, seq: int) -> bytes | None:
+        row = self._one("SELECT key FROM ledger_keys WHERE seq = ?", seq)
+        return None if row is None else row[0]
 
     def _one(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._db.execute(sql, parameters).fetchone()
@@ -212,6 +221,14 @@ class Agreement:
         if row is None or row[0] < entry.seq or (row[0] == entry.seq and row[1:] != tuple(body[name] for name in _CRL)):
             yield f"the index is wrong about the CRL of entry {entry.seq}"
 
+    def _blocked_keys(self, entry: Entry, body: Mapping[str, Any]) -> Iterator[str]:
+        """A blocked key that the index has forgotten would get a certificate."""
+        self.effort += len(body["keys"])
+        for key in body["keys"]:
+            row = self._one("SELECT blocked, seq FROM blocked_keys WHERE spki = ?", key)
+            if row is None or row[1] < entry.seq or (row[1] == entry.seq and row[0] != (entry.kind == Kind.BLOCKED)):
+                yield f"the index has forgotten, or is wrong about, the key {key.hex()} of entry {entry.seq}"
+
     def _base_url(self, seq: int, url: str) -> Iterator[str]:
         row = self._one("SELECT seq FROM base_urls WHERE url = ?", url)
         others = self._one("SELECT 1 FROM base_urls WHERE seq = ? AND url != ?", seq, url)
@@ -241,15 +258,18 @@ class Agreement:
 
 def _tables_that_follow(kind: str, body: Mapping[str, Any]) -> tuple[str, ...]:
     """The tables that may have rows that follow from such an entry."""
+    tables: tuple[str, ...] = ()
     match kind:
         case Kind.INTENT if "scope" in body:
-            return ("crls",)
+            tables = ("crls",)
         case Kind.INTENT:
-            return _TABLES_OF_INTENTS.get(body["what"], ())
+            tables = _TABLES_OF_INTENTS.get(body["what"], ())
+        case Kind.BLOCKED | Kind.UNBLOCKED:
+            tables = ("blocked_keys",)
         case Kind.POLICY if body["base_url"] is not None:
-            return ("base_urls",)
+            tables = ("base_urls",)
         case Kind.FREEZE | Kind.THAW | Kind.PRUNED | Kind.CLOCK:
-            return ("state",)
+            tables = ("state",)
         case Kind.REVOKED | Kind.RELEASED if body.get("then") is not None:
-            return ("state",)
-    return ()
+            tables = ("state",)
+    return tables

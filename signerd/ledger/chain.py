@@ -18,6 +18,8 @@ class Kind(enum.StrEnum):
     REFUSED = "refused"  # by a quota, or by the circuit breaker
     REVOKED = "revoked"  # by an operator, or by the holder of the key
     RELEASED = "released"  # from a certificateHold
+    BLOCKED = "blocked"  # keys that leaked, and get no certificate any more
+    UNBLOCKED = "unblocked"  # and some that had not
     FREEZE = "freeze"
     THAW = "thaw"
     BACKUP = "backup"  # a snapshot was taken

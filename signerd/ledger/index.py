@@ -85,6 +85,11 @@ CREATE TABLE IF NOT EXISTS base_urls (
   url TEXT PRIMARY KEY,             -- each that was ever in force: certificates still name it
   seq INTEGER NOT NULL              -- of the entry that brought it
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS blocked_keys (
+  spki BLOB PRIMARY KEY,            -- SHA-256 of a SubjectPublicKeyInfo
+  blocked INTEGER NOT NULL,         -- 1: it gets no certificate; 0: no longer so
+  seq INTEGER NOT NULL              -- of the entry that says so
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (
   name TEXT PRIMARY KEY,
   value TEXT NOT NULL,
@@ -107,6 +112,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS certificates_proof ON certificates (client, pr
 CREATE INDEX IF NOT EXISTS names_seq ON names (seq);
 CREATE INDEX IF NOT EXISTS certificates_held ON certificates (seq) WHERE reason = 'certificateHold';
 CREATE INDEX IF NOT EXISTS pruned_expiry ON pruned (not_after);
+CREATE INDEX IF NOT EXISTS blocked_keys_seq ON blocked_keys (seq);
 CREATE INDEX IF NOT EXISTS entries_start ON entries (seq) WHERE kind = 'start';
 CREATE INDEX IF NOT EXISTS entries_clock ON entries (seq) WHERE kind = 'clock';
 """
@@ -182,14 +188,14 @@ def apply(db: sqlite3.Connection, facts: Iterable[Fact], read: ReadFact) -> None
 def _apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: Mapping[str, Any]) -> None:
     match kind:
         case Kind.INTENT:
-            if "scope" in body:
-                _apply_crl(db, seq, body)
-            elif body["what"] == "ledger_key":
-                db.execute("INSERT INTO ledger_keys VALUES (?, ?, NULL)", (seq, body["key"]))
+            _apply_intent(db, seq, body)
         case Kind.ISSUED:
             _apply_signature(db, seq, body["intent"])
         case Kind.REVOKED | Kind.RELEASED:
             _apply_revocation(db, seq, time, body)
+        case Kind.BLOCKED | Kind.UNBLOCKED:
+            rows = [(key, kind == Kind.BLOCKED, seq) for key in body["keys"]]
+            db.executemany("INSERT OR REPLACE INTO blocked_keys VALUES (?, ?, ?)", rows)
         case Kind.POLICY:
             db.execute("INSERT OR IGNORE INTO base_urls SELECT ?1, ?2 WHERE ?1 IS NOT NULL", (body["base_url"], seq))
         case Kind.PRUNED:
@@ -199,6 +205,14 @@ def _apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: Mapping
         case Kind.THAW:
             db.execute("DELETE FROM state WHERE name = 'frozen'")
             _set_state(db, seq, "thawed", "")
+
+
+def _apply_intent(db: sqlite3.Connection, seq: int, body: Mapping[str, Any]) -> None:
+    """Of anything but a certificate."""
+    if "scope" in body:
+        _apply_crl(db, seq, body)
+    elif body["what"] == "ledger_key":
+        db.execute("INSERT INTO ledger_keys VALUES (?, ?, NULL)", (seq, body["key"]))
 
 
 def _set_state(db: sqlite3.Connection, seq: int, name: str, value: str) -> None:

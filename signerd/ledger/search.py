@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from protocol.messages import CertificateSummary, ListRequest
+from protocol.fields import CertificateSummary
+from protocol.messages import ListRequest
 from signerd.ledger.certificates import COLUMNS, Record, State, record_of
 from signerd.ledger.index import HOLD
 from signerd.ledger.store import Ledger

@@ -23,7 +23,13 @@ def answer_revoke(
 def answer_revoke_own(
     authority: Authority, request: messages.RevokeOwnRequest, asker: Asker, now: int
 ) -> messages.RevokeOwnReply:
-    return messages.RevokeOwnReply(revoked_at=authority.revocation.revoke_own(request, _name(asker), now))
+    return authority.revocation.revoke_own(request, _name(asker), now)
+
+
+def answer_unblock(
+    authority: Authority, request: messages.UnblockRequest, asker: Asker, now: int
+) -> messages.UnblockReply:
+    return authority.revocation.compromised.unblock(request, _name(asker), now)
 
 
 def _name(asker: Asker) -> str:

@@ -16,8 +16,19 @@ _KEYS_MAX = 100_000  # 3 MiB of memory; a reload that reads them takes 100 ms
 _BYTES_MAX = 16 * 1024 * 1024
 
 
+class AnyOf(Container[bytes]):
+    """What is in any of several containers."""
+
+    def __init__(self, *parts: Container[bytes]) -> None:
+        self._parts = parts
+
+    def __contains__(self, item: object) -> bool:
+        return any(item in part for part in self._parts)
+
+
 class BlockedKeys(Container[bytes]):
-    """SHA-256 hashes of SubjectPublicKeyInfos: sorted, end to end, for a set of so many takes four times as much."""
+    """SubjectPublicKeyInfos, by their SHA-256 hashes: sorted, end to end, for a set of so many takes four times as
+    much."""
 
     def __init__(self, digests: Iterable[bytes] = ()) -> None:
         self._digests = b"".join(sorted(set(digests)))
@@ -25,9 +36,10 @@ class BlockedKeys(Container[bytes]):
     def __len__(self) -> int:
         return len(self._digests) // _DIGEST_BYTES
 
-    def __contains__(self, digest: object) -> bool:
-        if not isinstance(digest, bytes):
+    def __contains__(self, spki: object) -> bool:
+        if not isinstance(spki, bytes):
             return False
+        digest = hashlib.sha256(spki).digest()
         place = bisect.bisect_left(range(len(self)), digest, key=self._at)
         return place < len(self) and self._at(place) == digest
 

@@ -84,15 +84,14 @@ def key_type_of_spki(spki: bytes) -> str:
 def check_key(spki: bytes, blocked: Container[bytes] = frozenset()) -> str:
     """The key type of the key whose SubjectPublicKeyInfo is ``spki``. Raises Refused ``weak_key``.
 
-    Refused are kinds and sizes that are not accepted, keys in ``blocked`` (SHA-256 of their ``spki``), keys
-    that were published, and RSA moduli that are known to be easy to factor.
+    Refused are kinds and sizes that are not accepted, keys in ``blocked`` (by their ``spki``), keys that were
+    published, and RSA moduli that are known to be easy to factor.
     """
     key_type = key_type_of_spki(spki)
-    digest = hashlib.sha256(spki).digest()
-    if digest in PUBLISHED_KEYS:
+    if hashlib.sha256(spki).digest() in PUBLISHED_KEYS:
         raise Refused(ErrorCode.WEAK_KEY, "the key is a published test key: anyone has its private half")
-    if digest in blocked:
-        raise Refused(ErrorCode.WEAK_KEY, "the key is on this CA's list of compromised keys")
+    if spki in blocked:
+        raise Refused(ErrorCode.WEAK_KEY, "the key is one of those that this CA knows to be compromised")
     weakness = None
     if key_type.startswith("rsa"):
         weakness = rsa_weakness(_rsa_modulus(spki))

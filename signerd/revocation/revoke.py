@@ -2,17 +2,18 @@
 not at all. What was issued since a time is revoked by ``sweep``."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import RevokeOwnRequest, RevokeRequest
+from protocol.messages import RevokeOwnReply, RevokeOwnRequest, RevokeReply, RevokeRequest
 from signerd.ledger import Kind, Ledger
 from signerd.ledger.certificates import State, find
 from signerd.ledger.index import HOLD
 from signerd.ledger.revocations import Found, find_for_revocation
 from signerd.proofs import REVOKE_PREFIX, signed_by
-from signerd.revocation.reasons import HOLDER_REASONS, REASONS, RELEASE
+from signerd.revocation.compromised import SHOWN_MAX, CompromisedKeys
+from signerd.revocation.reasons import HOLDER_REASONS, KEY_COMPROMISE, REASONS, RELEASE
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +31,10 @@ def check(request: RevokeRequest, now: int) -> None:
             raise Refused(ErrorCode.BAD_REQUEST, "invalidity_date: lies in the future")
 
 
-def revoke_named(ledger: Ledger, request: RevokeRequest, asker: str, now: int) -> tuple[int, int]:
+def revoke_named(ledger: Ledger, keys: CompromisedKeys, request: RevokeRequest, asker: str, now: int) -> RevokeReply:
     """Revokes ``request.serials``, or releases them: how many changed their state, and how many stay as they
-    are: revoked already, not on hold, or expired. Durable when it returns.
+    are: revoked already, not on hold, or expired. For keyCompromise the keys of all of them are blocked. Durable when
+    it returns.
 
     Raises ``Refused``, and then nothing has changed: ``not_found`` for a serial number that no certificate
     has, ``conflict`` for one that is revoked for good and can't be released or put on hold, ``unavailable``
@@ -42,14 +44,19 @@ def revoke_named(ledger: Ledger, request: RevokeRequest, asker: str, now: int) -
     changing = {serial: found for serial, found in asked.items() if changes(found, request.reason, now)}
     if changing:
         record(ledger, list(changing.values()), facts(request, asker), now)
-        ledger.commit()
+    seqs = {found.seq for found in asked.values()} if request.reason == KEY_COMPROMISE else set()
+    blocked, same_key = _block(keys, seqs, asker, now)
+    ledger.commit()
+    if changing:
         # Each of them: after a restore from an older backup, the log says what is to be revoked again.
         _log.warning("%s, by %s: %s", request.reason, asker, " ".join(serial.hex() for serial in changing))
-    return len(changing), len(asked) - len(changing)
+    return RevokeReply(len(changing), len(asked) - len(changing), blocked, same_key)
 
 
-def revoke_own(ledger: Ledger, request: RevokeOwnRequest, asker: str, now: int) -> int:
-    """A holder's revocation of its own certificate; returns since when it is revoked.
+def revoke_own(
+    ledger: Ledger, keys: CompromisedKeys, request: RevokeOwnRequest, asker: str, now: int
+) -> RevokeOwnReply:
+    """A holder's revocation of its own certificate: since when it is revoked. For keyCompromise its key is blocked.
 
     The proof is a signature by the key in the certificate that the ledger has under that serial number:
     nothing that the holder sends along says what that key is. Raises ``Refused``.
@@ -72,9 +79,17 @@ def revoke_own(ledger: Ledger, request: RevokeOwnRequest, asker: str, now: int) 
     if held.state is not State.REVOKED:
         found = Found(held.seq, held.shard, held.not_after, held.reason)
         record(ledger, [found], {"reason": request.reason, "invalidity_date": None, "asker": asker}, now)
-        ledger.commit()
         _log.warning("%s, by its holder: %s", request.reason, serial.hex())
-    return moment if held.revoked_at is None else held.revoked_at
+    _, same_key = _block(keys, {held.seq} if request.reason == KEY_COMPROMISE else set(), asker, now)
+    ledger.commit()
+    return RevokeOwnReply(moment if held.revoked_at is None else held.revoked_at, same_key)
+
+
+def _block(keys: CompromisedKeys, seqs: Set[int], asker: str, now: int) -> tuple[int, tuple[bytes, ...]]:
+    """Blocks the keys of these certificates: how many were not blocked before, and which other certificates have
+    them."""
+    blocked = keys.block([*seqs], asker, now)
+    return len(blocked), keys.others(keys.keys_of([*seqs]), now, SHOWN_MAX, lambda holder: holder.seq in seqs)
 
 
 def _named(ledger: Ledger, request: RevokeRequest, now: int) -> dict[bytes, Found]:

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from protocol.errors import ErrorCode, Refused
-from protocol.messages import CrlReply, OcspReply, RevokeOwnRequest, RevokeReply, RevokeRequest
+from protocol.messages import CrlReply, OcspReply, RevokeOwnReply, RevokeOwnRequest, RevokeReply, RevokeRequest
 from signerd.certificate import Issuer
 from signerd.key import RecordedKey
 from signerd.ledger import Ledger
 from signerd.policy.policy import Policy
 from signerd.rate import Rate
+from signerd.revocation.compromised import CompromisedKeys
 from signerd.revocation.crls import Crls
 from signerd.revocation.responder import Responder
 from signerd.revocation.revoke import check, revoke_named, revoke_own
@@ -29,10 +30,11 @@ class Revocation:
     def __init__(
         self, ledger: Ledger, key: RecordedKey, new_serial: Callable[[], int], intermediates: Sequence[bytes]
     ) -> None:
+        self.compromised = CompromisedKeys(ledger)
         self._crls = Crls(ledger, key)
         self._responder = Responder(ledger, key, new_serial, intermediates)
         self._ledger = ledger
-        self._sweep = Sweep.unfinished(ledger)
+        self._sweep = Sweep.unfinished(ledger, self.compromised)
         self._sweeps_now = False
         self._in_vain = Rate(IN_VAIN_MAX)
         self._failure: str | None = None
@@ -48,12 +50,12 @@ class Revocation:
         """Revokes or releases: what it comes to, or how to learn that later. Raises ``Refused``."""
         check(request, now)
         if request.serials:
-            revoked, unchanged = revoke_named(self._ledger, request, asker, now)
+            reply = revoke_named(self._ledger, self.compromised, request, asker, now)
             self._changed()
-            return RevokeReply(revoked=revoked, unchanged=unchanged)
+            return reply
         if self._sweep is not None:
             raise Refused(ErrorCode.BUSY, "a revocation of all that was issued since a time is still going on")
-        sweep = Sweep.begin(self._ledger, request, asker, now)
+        sweep = Sweep.begin(self._ledger, self.compromised, request, asker, now)
         self._changed()
         if (outcome := sweep.outcome()) is None:
             self._sweep = sweep
@@ -62,13 +64,13 @@ class Revocation:
             raise outcome
         return outcome
 
-    def revoke_own(self, request: RevokeOwnRequest, asker: str, now: int) -> int:
+    def revoke_own(self, request: RevokeOwnRequest, asker: str, now: int) -> RevokeOwnReply:
         """A holder's revocation: since when the certificate is revoked. Raises ``Refused``."""
         if self._in_vain.is_used_up(now):
             raise Refused(ErrorCode.BUSY, "too many revocations by holders have come to nothing: ask again in a second")
         before = self._ledger.head.seq
         try:
-            return revoke_own(self._ledger, request, asker, now)
+            return revoke_own(self._ledger, self.compromised, request, asker, now)
         finally:
             if self._ledger.head.seq == before:
                 self._in_vain.count(now)

@@ -85,7 +85,7 @@ class SignerStub:
             CrlRequest: lambda request: CrlReply(crl=b"crl", this_update=THIS_UPDATE, next_update=NEXT_UPDATE),
             OcspRequest: lambda request: self.ocsp_reply,
             MetricsRequest: self._metrics,
-            RevokeOwnRequest: lambda request: RevokeOwnReply(revoked_at=THIS_UPDATE),
+            RevokeOwnRequest: lambda request: RevokeOwnReply(revoked_at=THIS_UPDATE, same_key=(b"\x0a\xbc",)),
         }
         self._connections: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)

@@ -107,7 +107,8 @@ def test_a_holders_revocation_is_passed_on_with_its_proof(frontend: Frontend, si
             "POST", "/api/revoke", json.dumps(REVOCATION).encode(), {"Content-Type": content_type}
         )
         assert response.status == 200
-        assert set(response.json()) == {"serial", "revoked_at"}
+        assert set(response.json()) == {"serial", "revoked_at", "same_key"}
+        assert response.json()["same_key"] == ["0abc"]
         assert response.json()["serial"] == "0a1b"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", response.json()["revoked_at"])
     expected = RevokeOwnRequest(serial=b"\x0a\x1b", reason="superseded", signature=b"signature")

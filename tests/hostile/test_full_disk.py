@@ -75,7 +75,7 @@ def assert_refused_in_words(signer: Signer) -> None:
 def assert_harm_is_stopped(signer: Signer, serial: bytes) -> None:
     """Revoking, the CRL that says so, freezing and thawing."""
     admin = signer.admin()
-    assert admin.ask_revoke(RevokeRequest(reason="keyCompromise", serials=(serial,))).revoked == 1
+    assert admin.ask_revoke(RevokeRequest(reason="superseded", serials=(serial,))).revoked == 1
     admin.ask_freeze(FreezeRequest(why="seen"))
     number = int.from_bytes(serial, "big")
     eventually(lambda: number in listed(signer), "a CRL that lists it")
@@ -139,7 +139,7 @@ def test_issuing_stops_before_it_has_filled_the_disk(signer: Signer) -> None:
 def test_on_a_full_disk_all_that_was_issued_can_be_revoked(tmp_path: Path) -> None:
     with signer_on_a_small_disk("ext4", certificates=10_000) as signer:
         fill(disk_of(signer))
-        revoked = signer.admin().ask_revoke(RevokeRequest(reason="keyCompromise", issued_since=0)).revoked
+        revoked = signer.admin().ask_revoke(RevokeRequest(reason="superseded", issued_since=0)).revoked
         assert revoked > 5_000
         left = "SELECT count(*) FROM certificates WHERE revoked_at IS NULL AND not_after >= ?"
         assert signer.query(left, int(time.time())) == [(0,)]

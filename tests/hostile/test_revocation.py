@@ -41,7 +41,7 @@ from tests.revocations import (
 STEPS = int(os.environ.get("SIGNERD_STEPS", "0"))
 URLS = ("http://ca.example.net", "http://pki.example.net", "http://127.0.0.1:8080/pki")
 HOLD, RELEASE = "certificateHold", "removeFromCRL"
-REASONS = ("unspecified", "keyCompromise", "superseded", "aACompromise", HOLD)
+REASONS = ("unspecified", "cACompromise", "superseded", "aACompromise", HOLD)
 VISIBLE_SECONDS = 5  # a CRL says so by then
 END = NOW + 3000 * DAY  # the CA lives a little longer
 
@@ -150,7 +150,7 @@ class Revocations(RuleBasedStateMachine):
         self.done(meant[-5:])
 
     @precondition(lambda self: bool(self.models))
-    @rule(data=st.data(), reason=st.sampled_from(("keyCompromise", "superseded")))
+    @rule(data=st.data(), reason=st.sampled_from(("cessationOfOperation", "superseded")))
     def holder_revokes(self, data: st.DataObject, reason: str) -> None:
         one = data.draw(st.sampled_from(self.models))
         serial = serial_of(one.certificate)

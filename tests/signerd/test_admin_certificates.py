@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import re
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 from protocol import pem
+from protocol.errors import Refused
 from protocol.messages import IssueRequest
 from signerd.ledger import Kind, Ledger
 from tests.certs import assert_is_leaf, assert_verifies_with_openssl, lifetime_of, load, names_of
 from tests.commands import Operator, command_line, environment
-from tests.csrs import csr_for, dns, openssl
+from tests.csrs import csr_for, dns, extension_request, make_csr, openssl, private_key, san, spki_of
 from tests.running import Signer
 
 # The names of the fields of one certificate never change.
@@ -368,12 +370,13 @@ def test_show_of_an_unknown_serial_number_ends_with_1(operator: Operator) -> Non
 
 def test_revoke_takes_serial_numbers_a_reason_and_an_invalidity_date(signer: Signer, operator: Operator) -> None:
     first, second, third = (issue(signer, "revoke1") for _ in range(3))
-    arguments = ("--reason", "keyCompromise", "--invalidity-date", "2026-01-31T10:00:00Z", "--yes")
-    assert operator.gets("revoke", first, f"0x{second}", first, *arguments) == {"revoked": 2, "unchanged": 0}
-    assert operator.gets("revoke", second, third, "--yes") == {"revoked": 1, "unchanged": 1}
+    arguments = ("--reason", "aACompromise", "--invalidity-date", "2026-01-31T10:00:00Z", "--yes")
+    nothing = {"blocked": 0, "same_key": []}
+    assert operator.gets("revoke", first, f"0x{second}", first, *arguments) == {"revoked": 2, "unchanged": 0, **nothing}
+    assert operator.gets("revoke", second, third, "--yes") == {"revoked": 1, "unchanged": 1, **nothing}
     found = {row["serial"]: row for row in operator.gets("list", "--client", "revoke1")}
     assert [found[serial]["state"] for serial in (first, second, third)] == ["revoked"] * 3
-    assert [found[serial]["reason"] for serial in (first, second, third)] == [*["keyCompromise"] * 2, "unspecified"]
+    assert [found[serial]["reason"] for serial in (first, second, third)] == [*["aACompromise"] * 2, "unspecified"]
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", found[first]["revoked_at"])
 
 
@@ -391,8 +394,9 @@ def test_to_revoke_nothing_is_no_success(signer: Signer, operator: Operator) -> 
         operator.fails("revoke", "--client", "nobody", "--yes")
         == "ca_admin: nothing was revoked: no certificate fits\n"
     )
+    nothing = {"revoked": 0, "unchanged": 1, "blocked": 0, "same_key": []}
     done = operator.tries("--json", "revoke", serial, "--yes")
-    assert (done.returncode, json.loads(done.stdout), done.stderr) == (1, {"revoked": 0, "unchanged": 1}, "")
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (1, nothing, "")
 
 
 @pytest.mark.parametrize("spelling", ["cessationofoperation", "cessation-of-operation", "CESSATION_OF_OPERATION"])
@@ -455,8 +459,8 @@ def test_one_client_s_certificates_since_a_time_are_revoked_at_once(signer: Sign
     with operator.sits_at("revoke", "--client", "revoke6", "--issued-since", "1h") as terminal:
         terminal.answer("and 5 more", "")
         terminal.status()
-    arguments = ("revoke", "--client", "revoke6", "--issued-since", "1h", "--reason", "keyCompromise", "--yes")
-    assert operator.gets(*arguments) == {"revoked": 25, "unchanged": 0}
+    arguments = ("revoke", "--client", "revoke6", "--issued-since", "1h", "--reason", "superseded", "--yes")
+    assert operator.gets(*arguments) == {"revoked": 25, "unchanged": 0, "blocked": 0, "same_key": []}
     assert set(states(operator, "revoke6")) == {"revoked"}
     assert states(operator, "revoke7") == ["valid"]
 
@@ -465,6 +469,46 @@ def test_one_unknown_serial_number_keeps_all_from_being_revoked(signer: Signer, 
     serial = issue(signer, "revoke8")
     assert "not_found" in operator.fails("revoke", serial, "1234", "--yes")
     assert states(operator, "revoke8") == ["valid"]
+
+
+# --- keys that leaked ---------------------------------------------------------------------------------
+
+
+def test_a_leaked_key_is_blocked_and_those_that_have_it_too_are_named_until_it_is_unblocked(
+    signer: Signer, operator: Operator
+) -> None:
+    csr = make_csr(key=private_key("p256"), attributes=[extension_request(san(dns("leaky.example.net")))])
+    with contextlib.closing(signer.admin()) as admin:
+        one, other = (admin.ask_issue(IssueRequest(csr=csr, client="leaky")).serial.hex() for _ in range(2))
+        assert operator.does("revoke", one, "--reason", "keyCompromise", "--yes") == (
+            "1 certificate revoked\n"
+            "1 key blocked: no certificate any more, until ca_admin unblock\n"
+            f"the same key is in 1 other certificate; revoke them too:\n  {other}\n"
+        )
+        with pytest.raises(Refused, match="compromised"):
+            admin.ask_issue(IssueRequest(csr=csr, client="leaky"))
+        again = operator.gets("revoke", other, one, "--reason", "keyCompromise", "--yes")
+        assert again == {"revoked": 1, "unchanged": 1, "blocked": 0, "same_key": []}
+        digest = hashlib.sha256(spki_of(private_key("p256"))).hexdigest()
+        unblocked = operator.gets("unblock", digest.upper(), one, "--why", "a mistake")
+        assert unblocked == {"unblocked": 1, "unchanged": 0}
+        admin.ask_issue(IssueRequest(csr=csr, client="leaky"))
+    assert operator.fails("unblock", other) == "ca_admin: nothing was unblocked: 1 key not blocked\n"
+    assert "'xyz' is neither a serial number nor a SHA-256 hash" in operator.fails("unblock", "xyz", status=2)
+    assert "not_found" in operator.fails("unblock", "1234")
+
+
+def test_the_key_of_a_certificate_that_was_revoked_already_is_blocked_and_that_is_a_success(
+    signer: Signer, operator: Operator
+) -> None:
+    csr = make_csr(key=private_key("p384"), attributes=[extension_request(san(dns("late.example.net")))])
+    with contextlib.closing(signer.admin()) as admin:
+        serial = admin.ask_issue(IssueRequest(csr=csr, client="late")).serial.hex()
+        operator.does("revoke", serial, "--reason", "superseded", "--yes")
+        found = operator.gets("revoke", serial, "--reason", "keyCompromise", "--yes")
+        assert found == {"revoked": 0, "unchanged": 1, "blocked": 1, "same_key": []}
+        with pytest.raises(Refused, match="compromised"):
+            admin.ask_issue(IssueRequest(csr=csr, client="late"))
 
 
 # --- export -----------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from tests.running import Signer, needs_root
 from tests.terminal import Terminal
 
 SUBCOMMANDS = (
-    "status", "list", "show", "revoke", "freeze", "thaw", "accept", "reload", "check", "issue", "verify", "rebuild",
-    "checkpoint", "backup", "restore", "export", "ledger-key", "passphrase", "doctor", "completion",
+    "status", "list", "show", "revoke", "unblock", "freeze", "thaw", "accept", "reload", "check", "issue", "verify",
+    "rebuild", "checkpoint", "backup", "restore", "export", "ledger-key", "passphrase", "doctor", "completion",
 )  # fmt: skip
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
 

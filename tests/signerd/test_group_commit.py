@@ -15,6 +15,7 @@ from protocol.fields import MacProof
 from protocol.messages import IssueReply, IssueRequest
 from signerd import group_commit
 from signerd.group_commit import TOGETHER_MAX, Asked, GroupCommit
+from signerd.ledger import Kind
 from signerd.proofs import mac_text
 from tests import certs
 from tests.authorities import FRONTEND, LocalAuthority, local_authority
@@ -150,6 +151,16 @@ def test_an_idempotency_key_is_in_use_until_its_request_is_answered(disk: Disk) 
     disk.ask(request(1, "key"))
     disk.certificates.complete(NOW)
     assert disk.answers[2] == first
+
+
+def test_a_key_that_is_not_blocked_waits_for_no_fsync_though_others_are(disk: Disk) -> None:
+    keys = disk.at.authority.revocation.compromised
+    disk.at.ledger.append(NOW, Kind.BLOCKED, {"keys": [bytes(32)], "asker": "admin 0"})
+    keys.note(bytes(32))
+    assert keys.has(bytes(32))
+    disk.ask(request(1))
+    disk.ask(request(2))  # comes back, though nothing is durable yet
+    assert disk.answers == []
 
 
 PROVEN = "[client.web1]\nmac_key_file = '{}'\n"

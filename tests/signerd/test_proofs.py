@@ -14,12 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol.errors import ErrorCode, Refused
 from protocol.fields import HookWishes, MacProof, RenewalProof
-from protocol.messages import IssueReply, IssueRequest, RevokeRequest
-from signerd.revocation.revoke import revoke_named
+from protocol.messages import IssueReply, IssueRequest
 from tests import certs
 from tests.authorities import OPERATOR, LocalAuthority, local_authority
 from tests.csrs import OPENSSL_KEYS, openssl_csr, openssl_key
-from tests.edited_ledgers import prune_all, serial_of
+from tests.edited_ledgers import prune_all, revoke, serial_of
 from tests.identities import DAY, NOW
 
 KEY, OTHER_KEY = "b7e2-a long and random-looking-key", "5a1c-another long and random-looking"
@@ -328,7 +327,7 @@ def test_a_revoked_certificate_renews_nothing(
     proof = renewal_by_openssl(tmp_path, csr, "p256", held)
     assert authority.check(csr, "ren1", renewal=proof).allowed
     serial = held.serial_number.to_bytes(20, "big").lstrip(b"\0")
-    revoke_named(authority.ledger, RevokeRequest(reason=reason, serials=(serial,)), "admin 0", NOW)
+    revoke(authority, [serial], reason)
     refusal = authority.refusal(csr, "ren1", renewal=proof)
     assert refusal.code is ErrorCode.NOT_AUTHORIZED
     assert refusal.detail == f"proof: the certificate that X-CSR-Renew names is {state}"
@@ -492,7 +491,7 @@ def test_a_proof_whose_certificate_was_revoked_since_is_a_conflict(
     csr = csr_of(tmp_path, "p256", "a.example.net")
     mac = mac_by_openssl(tmp_path, csr)
     serial = serial_of(authority.issue(csr, "web1", mac=mac))
-    revoke_named(authority.ledger, RevokeRequest(reason=reason, serials=(serial,)), "admin 0", NOW)
+    revoke(authority, [serial], reason)
     refusal = authority.refusal(csr, "web1", mac=mac)
     assert (refusal.code, refusal.detail) == (ErrorCode.CONFLICT, f"the certificate that this proof got is {state}")
     again = mac_by_openssl(tmp_path, csr, time=NOW + 1)

@@ -98,7 +98,7 @@ def test_nothing_to_prune_leaves_no_entry(local: LocalAuthority) -> None:
 
 
 def test_a_revoked_certificate_stays_until_a_crl_after_its_end_has_listed_it(local: LocalAuthority) -> None:
-    revoke(local, [issue(local, "gone", lifetime=3600)], "keyCompromise")
+    revoke(local, [issue(local, "gone", lifetime=3600)], "superseded")
     issue(local, "later", lifetime=7200)
     sign_crls(local)  # before its end
     local.now += 60 * DAY

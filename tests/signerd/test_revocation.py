@@ -274,7 +274,7 @@ def slices_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begin(at: LocalAuthority) -> Outcome:
     """Begins to revoke all that there is: the function that will have the answer."""
-    later = at.authority.revocation.revoke(RevokeRequest(reason="keyCompromise", issued_since=0), "admin 0", at.now)
+    later = at.authority.revocation.revoke(RevokeRequest(reason="cACompromise", issued_since=0), "admin 0", at.now)
     assert not isinstance(later, RevokeReply)
     assert later() is None
     return later
@@ -290,7 +290,7 @@ def test_much_is_revoked_slice_by_slice_and_answered_when_all_is_done(at: LocalA
         assert at.authority.revocation.work(at.now)
         rounds += 1
     assert rounds <= 5
-    assert later() == RevokeReply(revoked=8, unchanged=0)
+    assert later() == RevokeReply(revoked=8, unchanged=0, blocked=0, same_key=())
     assert {status_of(at, one)[0] for one in certificates} == {"revoked"}
     publish(at)
     assert len(reasons_on(crl_of(at))) == 8
@@ -304,7 +304,7 @@ def test_what_was_begun_before_a_restart_is_finished_after_it(at: LocalAuthority
     at.restart()
     [younger] = issue(at, 1)
     publish(at)
-    assert {status_of(at, one) for one in certificates} == {("revoked", "keyCompromise")}
+    assert {status_of(at, one) for one in certificates} == {("revoked", "cACompromise")}
     assert status_of(at, younger) == ("good", None)  # it did not exist when all was to be revoked
     at.restart()
     assert unfinished_sweep(at.ledger) is None
@@ -321,7 +321,7 @@ def test_while_much_is_revoked_single_certificates_are_too_but_nothing_else_that
     assert refusal(at, "superseded", client="web1").code is ErrorCode.BUSY
     at.authority.freeze("meanwhile", at.now)
     publish(at)
-    assert later() == RevokeReply(revoked=8, unchanged=1)
+    assert later() == RevokeReply(revoked=8, unchanged=1, blocked=0, same_key=())
     assert status_of(at, certificates[-1]) == ("revoked", "superseded")
     assert ask_revoke(at, "superseded", client="web1").revoked == 0
     assert_ledger_agrees(at)

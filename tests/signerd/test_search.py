@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.fields import PAGE_MAX
-from protocol.messages import CertificateSummary, ListReply, ListRequest
+from protocol.fields import PAGE_MAX, CertificateSummary
+from protocol.messages import ListReply, ListRequest
 from protocol.wire import FRAME_BYTES_MAX, encode_reply
 from signerd.ledger import Kind, Ledger, search
 from signerd.ledger.certificates import State, find

@@ -88,10 +88,10 @@ def test_stretches_of_any_length_find_the_same(path: Path, stretch: int) -> None
     change(path, "UPDATE certificates SET revoked_at = NULL, reason = NULL WHERE reason = 'keyCompromise'")
     change(path, "UPDATE entries SET body = x'80' WHERE seq = 3")
     offline = problems_of(path, stretch)
-    assert len(offline) == 3, offline
+    assert len(offline) == 4, offline
     with editing(path) as db:
         online = found_in(db, stretch)
-    assert len(online) == 3, online
+    assert len(online) == 4, online
 
 
 def test_an_empty_ledger_is_found_in_order(tmp_path: Path) -> None:
@@ -458,6 +458,11 @@ ATTACKS = {
     "a hold taken back": f"{UNREVOKE} WHERE reason = 'certificateHold'",
     "a certificate revoked by nobody": f"{REVOKE} WHERE revoked_at IS NULL",
     "a released certificate revoked": f"{REVOKE} WHERE changed = {RELEASE}",
+    "a blocked key forgotten": "DELETE FROM blocked_keys WHERE blocked",
+    "an unblocking forgotten": "DELETE FROM blocked_keys WHERE NOT blocked",
+    "a blocked key that no longer is": "UPDATE blocked_keys SET blocked = 0",
+    "a key that nobody blocked": "UPDATE blocked_keys SET spki = zeroblob(32) WHERE blocked",
+    "a key blocked by another entry": "INSERT INTO blocked_keys VALUES (zeroblob(32), 1, 3)",
     "a row dropped": "DELETE FROM certificates WHERE client = 'web1'",
     "a row without an entry": "UPDATE certificates SET seq = 999 WHERE client = 'greedy' AND of_client = 12",
     "a row of an entry of another kind": "UPDATE certificates SET seq = 1 WHERE client = 'greedy' AND of_client = 12",

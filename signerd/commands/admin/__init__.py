@@ -14,6 +14,7 @@ _SUBCOMMANDS = {
     "list": "signerd.commands.admin.listing:list_certificates",
     "show": "signerd.commands.admin.showing:show",
     "revoke": "signerd.commands.admin.revoking:revoke",
+    "unblock": "signerd.commands.admin.unblocking:unblock",
     "freeze": "signerd.commands.admin.operating:freeze",
     "thaw": "signerd.commands.admin.operating:thaw",
     "accept": "signerd.commands.admin.operating:accept",

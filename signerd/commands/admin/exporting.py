@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from protocol.messages import CertificateSummary
+from protocol.fields import CertificateSummary
 from signerd.commands.admin.searching import pages, search_options, search_request
 from signerd.commands.admin.session import Session, subcommand
 from signerd.commands.output import certificate_facts, certificate_pem, counted

@@ -7,8 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from protocol.fields import PAGE_MAX
-from protocol.messages import CertificateSummary
+from protocol.fields import PAGE_MAX, CertificateSummary
 from protocol.times import rfc3339
 from signerd.commands.admin.searching import pages, search_options, search_request
 from signerd.commands.admin.session import Session, subcommand

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import click
 
 from protocol.client import SignerClient
-from protocol.fields import PAGE_MAX
-from protocol.messages import CertificateSummary, ListRequest, RevokeReply, RevokeRequest, ShowRequest
+from protocol.fields import PAGE_MAX, CertificateSummary
+from protocol.messages import ListRequest, RevokeReply, RevokeRequest, ShowRequest
 from protocol.times import rfc3339
 from signerd.commands import EXIT_FAILED
 from signerd.commands.admin.searching import pages
@@ -69,6 +69,10 @@ def revoke(  # noqa: PLR0913, PLR0917 - one per option
     certificateHold can be undone, by the reason removeFromCRL. Certificates that are revoked already or
     have expired stay as they are; if that leaves none, the exit status is 1.
 
+    The reason keyCompromise blocks the certificates' keys too: from then on they get no certificate and
+    renew none, whoever asks. Other certificates that have them are named. Where it was a mistake, see
+    unblock.
+
     \b
     Examples:
       ca_admin revoke 2f:8a:91:5c:30:d4 --reason keyCompromise
@@ -92,10 +96,13 @@ def revoke(  # noqa: PLR0913, PLR0917 - one per option
         )
         with Progress("revoking"):
             reply = signer.ask_revoke(request)
-    if not reply.revoked and not session.json:
+    done = reply.revoked or reply.blocked
+    if not done and not session.json:
         raise click.ClickException(_sentence(reply, reason))
-    session.report({"revoked": reply.revoked, "unchanged": reply.unchanged}, _sentence(reply, reason))
-    return 0 if reply.revoked else EXIT_FAILED
+    same_key = [serial.hex() for serial in reply.same_key]
+    fields = {"revoked": reply.revoked, "unchanged": reply.unchanged, "blocked": reply.blocked, "same_key": same_key}
+    session.report(fields, _sentence(reply, reason))
+    return 0 if done else EXIT_FAILED
 
 
 def _check(request: RevokeRequest) -> None:
@@ -136,9 +143,15 @@ def _meant(signer: SignerClient, request: RevokeRequest) -> Iterator[Certificate
 def _sentence(reply: RevokeReply, reason: str) -> str:
     done = {HOLD: "put on hold", RELEASE: "released"}.get(reason, "revoked")
     unchanged = f", {reply.unchanged} unchanged" if reply.unchanged else ""
-    if not reply.revoked:
+    if not reply.revoked and not reply.blocked:
         why = (
             f"{counted(reply.unchanged, 'certificate')} stayed as before" if reply.unchanged else "no certificate fits"
         )
         return f"nothing was {done}: {why}"
-    return f"{counted(reply.revoked, 'certificate')} {done}{unchanged}"
+    lines = [f"{counted(reply.revoked, 'certificate')} {done}{unchanged}"]
+    if reply.blocked:
+        lines.append(f"{counted(reply.blocked, 'key')} blocked: no certificate any more, until ca_admin unblock")
+    if reply.same_key:
+        lines.append(f"the same key is in {counted(len(reply.same_key), 'other certificate')}; revoke them too:")
+        lines += [f"  {serial.hex()}" for serial in reply.same_key]
+    return "\n".join(lines)

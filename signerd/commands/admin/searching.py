@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from protocol.client import SignerClient
-from protocol.fields import PAGE_MAX
-from protocol.messages import CertificateSummary, ListRequest
+from protocol.fields import PAGE_MAX, CertificateSummary
+from protocol.messages import ListRequest
 from signerd.commands.arguments import CLIENT, DURATION, PROFILE, TEXT, TIME
 
 F = TypeVar("F", bound=Callable[..., Any])

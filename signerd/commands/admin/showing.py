@@ -3,7 +3,8 @@
 import click
 
 from protocol.certificate_text import describe_certificate
-from protocol.messages import CertificateSummary, ShowRequest
+from protocol.fields import CertificateSummary
+from protocol.messages import ShowRequest
 from signerd.commands.admin.session import Session, subcommand
 from signerd.commands.arguments import SERIAL
 from signerd.commands.output import certificate_facts, certificate_pem
