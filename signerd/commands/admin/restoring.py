@@ -86,7 +86,10 @@ def _place(session: Session, backup: Staged, passphrase: bytes) -> None:
     click.echo(
         f"This is the CA as of {rfc3339(manifest.time)}. Start it, and see what it says of itself:\n"
         f"  systemctl restart {' '.join(services or ['ca-signerd', 'ca-frontend'])}\n"
-        "  ca_admin verify && ca_admin doctor"
+        "  ca_admin status\n"
+        "  ca_admin verify && ca_admin doctor\n"
+        "Where status says that the clock is in doubt, as time went by since the last entry: if date is right,\n"
+        '  ca_admin accept --why "restored a backup"'
     )
 
 
