@@ -173,13 +173,30 @@ def refused(what, *arguments):
 for path in {[str(path) for path in secrets]!r}:
     refused(os.open, path, os.O_RDONLY)
 refused(os.kill, {signer.pid}, signal.SIGTERM)
+refused(socket.socket(socket.AF_UNIX).connect, {signer.admin_path!r})
+"""
+    done = run_as(FRONTEND_UID, code)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert signer.ended is None
+
+
+@needs_root
+def test_where_the_permission_bits_let_the_frontends_user_in_the_kernels_word_about_it_does_not(
+    house: tuple[Signer, Frontend],
+) -> None:
+    signer, _ = house
+    admin = Path(signer.admin_path)
+    mode = admin.stat().st_mode
+    admin.chmod(0o666)
+    code = f"""
+import socket
 admin = socket.socket(socket.AF_UNIX)
 admin.connect({signer.admin_path!r})
 assert admin.recv(1) == b"", "admin.sock answers"
 """
     done = run_as(FRONTEND_UID, code)
+    admin.chmod(mode)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert signer.ended is None
     signer.wait_for_log(f"uid {FRONTEND_UID} may not connect to admin.sock")
 
 

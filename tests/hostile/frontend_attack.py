@@ -91,6 +91,7 @@ def valid(chance: random.Random, requests: Sequence[bytes], victim: bytes) -> di
         "hello": {"version": 1},
         "crl": {"shard": chance.choice([0, 1, 65535])},
         "ocsp": {"request": chance.randbytes(40)},
+        "metrics": {},
         "revoke_own": {"serial": victim, "reason": "superseded", "signature": chance.randbytes(64)},
         "status": {},
         "list": {"name": "*"},

@@ -328,24 +328,31 @@ def test_chunked_bodies(unit: bytes) -> None:
     assert_linear(_receive, filled(unit, head))
 
 
-@pytest.mark.parametrize("unit", [b"a", b"&", b"&a", b"profile=a&", b"dry_run=1&", b"%41", b"lifetime=1d&"])
-def test_queries(unit: bytes) -> None:
-    def parse(text: bytes) -> None:
-        http_request.parse(
-            _environ(QUERY_STRING=text.decode(), body=pem.encode(b"a", "CERTIFICATE REQUEST").encode()), "a"
-        )
+_BODY = pem.encode(b"a", "CERTIFICATE REQUEST").encode()
 
-    assert_linear(parse, filled(unit), HEADERS)
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *map(filled, (b"a", b"&", b"&a", b"profile=a&", b"dry_run=1&", b"%41", b"lifetime=1d&", b"=")),
+        *(filled(unit, before) for before in (b"lifetime=", b"profile=", b"dry_run=") for unit in (b"1", b"1d", b"a")),
+    ],
+)
+def test_queries(make: Make) -> None:
+    def parse(text: bytes) -> None:
+        http_request.parse(_environ(QUERY_STRING=text.decode(), body=_BODY), "a")
+
+    assert_linear(parse, make, HEADERS)
 
 
 @pytest.mark.parametrize("header", ["HTTP_X_CSR_MAC", "HTTP_X_CSR_RENEW", "HTTP_IDEMPOTENCY_KEY", "CONTENT_TYPE"])
-@pytest.mark.parametrize("unit", [b"a", b"1:", b":", b"00", b"0", b"1:1:", b"=", b"A=", b"a;", b"\xff", b" "])
-def test_headers_of_a_csr(header: str, unit: bytes) -> None:
+@pytest.mark.parametrize("before", [b"", b"17:", b"0a:17:"])
+@pytest.mark.parametrize("unit", [b"a", b"1:", b":", b"00", b"1:1:", b"=", b"A=", b"a;", b"\xff", b" "])
+def test_headers_of_a_csr(header: str, before: bytes, unit: bytes) -> None:
     def parse(text: bytes) -> None:
-        environ = _environ(body=pem.encode(b"a", "CERTIFICATE REQUEST").encode(), **{header: text.decode("latin-1")})
-        http_request.parse(environ, "a")
+        http_request.parse(_environ(body=_BODY, **{header: text.decode("latin-1")}), "a")
 
-    assert_linear(parse, filled(unit), HEADERS)
+    assert_linear(parse, filled(unit, before), HEADERS)
 
 
 @pytest.mark.parametrize("unit", [b",", b"a,", b"application/pem-certificate-chain;q=0.0", b";", b"q=0.0", b" "])
