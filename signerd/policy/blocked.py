@@ -1,19 +1,24 @@
-"""The operator's list of keys that get no certificate: those that leaked, say."""
+"""The operator's lists of keys that get no certificate: those that leaked, say.
+
+A list is a file, in the form that its name says. ``.bin``: SHA-256 hashes of SubjectPublicKeyInfos, 32 bytes each,
+sorted. ``.dat``: as badkeys' blocklist.dat, sorted records of 16 bytes: 15 of the SHA-256 of the number that a key is
+(its modulus, say), and one that says whose list it is from. Any other name: hashes of SubjectPublicKeyInfos in hex, one
+a line. The first two may be as large as they like: they are looked up where they lie.
+"""
 
 import binascii
-import bisect
 import hashlib
-import os
-import stat
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from protocol.errors import ConfigurationError
-from signerd.files import refuse_unless_guarded
+from signerd.policy.keys import number_of_key
+from signerd.policy.sorted_records import Form, SortedRecords, open_guarded, open_sorted_records
 
 _DIGEST_BYTES = 32
-_KEYS_MAX = 100_000  # 3 MiB of memory; a reload that reads them takes 100 ms
-_BYTES_MAX = 16 * 1024 * 1024
+_LINES_MAX = 100_000  # 13 MiB of memory; a reload that reads them takes 100 ms
+_TEXT_BYTES_MAX = 16 * 1024 * 1024
+_BY_HASH, _BADKEYS = Form(record=32, key=32), Form(record=16, key=15)
 
 
 class AnyOf(Container[bytes]):
@@ -27,64 +32,92 @@ class AnyOf(Container[bytes]):
 
 
 class BlockedKeys(Container[bytes]):
-    """SubjectPublicKeyInfos, by their SHA-256 hashes: sorted, end to end, for a set of so many takes four times as
-    much."""
+    """SubjectPublicKeyInfos, by what the lists have of them."""
 
-    def __init__(self, digests: Iterable[bytes] = ()) -> None:
-        self._digests = b"".join(sorted(set(digests)))
+    def __init__(self, lists: "Sequence[_Hashes | _Records]" = ()) -> None:
+        self._lists = lists
 
     def __len__(self) -> int:
-        return len(self._digests) // _DIGEST_BYTES
+        return sum(map(len, self._lists))
 
     def __contains__(self, spki: object) -> bool:
-        if not isinstance(spki, bytes):
-            return False
-        digest = hashlib.sha256(spki).digest()
-        place = bisect.bisect_left(range(len(self)), digest, key=self._at)
-        return place < len(self) and self._at(place) == digest
-
-    def _at(self, place: int) -> bytes:
-        return self._digests[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES]
+        return isinstance(spki, bytes) and any(one.has(spki) for one in self._lists)
 
     def __repr__(self) -> str:
         """What the policy's hash knows of it."""
-        return f"{len(self)} keys, {hashlib.sha256(self._digests).hexdigest()}"
+        return ", ".join(f"{len(one)} keys {one.digest.hex()}" for one in self._lists)
 
 
-def read_blocked_keys(path: Path) -> BlockedKeys:
-    """The hashes in a file: in hex, one a line, with blank lines and # comments.
+class _Hashes:
+    """A list that is held in memory."""
 
-    Nobody but root and the process's own user may be able to write to it. Raises ``ValueError``.
+    def __init__(self, hashes: frozenset[bytes]) -> None:
+        self._hashes = hashes
+        self.digest = hashlib.sha256(b"".join(sorted(hashes))).digest()
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def has(self, spki: bytes) -> bool:
+        return hashlib.sha256(spki).digest() in self._hashes
+
+
+class _Records:
+    """A list that stays in its file. ``key_of``: what it has of a SubjectPublicKeyInfo."""
+
+    def __init__(self, records: SortedRecords, key_of: Callable[[bytes], bytes]) -> None:
+        self._records = records
+        self._key_of = key_of
+        self.digest = records.digest
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def has(self, spki: bytes) -> bool:
+        return self._records.has(self._key_of(spki))
+
+
+def read_blocked_keys(paths: Sequence[Path]) -> BlockedKeys:
+    """The keys in these files, each in the form that its name says.
+
+    Nobody but root and the process's own user may be able to write to them. Raises ``ValueError``.
     """
+    return BlockedKeys(tuple(_read(path) for path in paths))
+
+
+def _read(path: Path) -> _Hashes | _Records:
     try:
-        content = _read(path)
+        match path.suffix:
+            case ".bin":
+                return _Records(open_sorted_records(path, _BY_HASH), lambda spki: hashlib.sha256(spki).digest())
+            case ".dat":
+                return _Records(open_sorted_records(path, _BADKEYS), _badkeys_key)
+            case _:
+                return _Hashes(_read_lines(path))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except ConfigurationError as error:
         raise ValueError(str(error)) from None
-    if len(content) > _BYTES_MAX:
-        raise ValueError(f"{path} is larger than {_BYTES_MAX >> 20} MiB")
-    found = []
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if text := line.partition(b"#")[0].strip():
-            found.append(_digest(text, f"{path}, line {number}"))
-    if len(found) > _KEYS_MAX:
-        raise ValueError(f"{path} has more than {_KEYS_MAX} keys")
-    return BlockedKeys(found)
 
 
-def _read(path: Path) -> bytes:
-    # O_NONBLOCK: a FIFO here must not hang the signer; it changes nothing for a regular file.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path} is no regular file")
-        refuse_unless_guarded(path, status, secret=False)
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(_BYTES_MAX + 1)
-    finally:
-        os.close(descriptor)
+def _badkeys_key(spki: bytes) -> bytes:
+    return hashlib.sha256(number_of_key(spki)).digest()[: _BADKEYS.key]
+
+
+def _read_lines(path: Path) -> frozenset[bytes]:
+    """Hashes in hex, one a line, with blank lines and # comments."""
+    with open_guarded(path) as file:
+        content = file.read(_TEXT_BYTES_MAX + 1)
+    if len(content) > _TEXT_BYTES_MAX:
+        raise ValueError(f"{path} is larger than {_TEXT_BYTES_MAX >> 20} MiB: a list of that size is a .bin")
+    found = [
+        _digest(text, f"{path}, line {number}")
+        for number, line in enumerate(content.split(b"\n"), 1)
+        if (text := line.partition(b"#")[0].strip())
+    ]
+    if len(found) > _LINES_MAX:
+        raise ValueError(f"{path} has more than {_LINES_MAX} keys: a list of that size is a .bin")
+    return frozenset(found)
 
 
 def _digest(text: bytes, where: str) -> bytes:

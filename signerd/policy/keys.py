@@ -47,13 +47,6 @@ _EC_SHAPES = {
 }
 
 
-def _rsa_modulus(spki: bytes) -> int:
-    """The modulus of an RSA key whose shape ``key_type_of_spki`` has accepted."""
-    bits = next(bits for bits, (length, _) in _RSA_SHAPES.items() if length == len(spki))
-    end = len(spki) - len(_EXPONENT_65537)
-    return int.from_bytes(spki[end - bits // 8 : end], "big")
-
-
 # SHA-256 of the SubjectPublicKeyInfo of keys whose private half is published: the test keys of RFC 9500,
 # 2.1 and 2.3, of the kinds that would be accepted (testRSA2048, testRSA4096, testECCP256, testECCP384).
 PUBLISHED_KEYS = frozenset(
@@ -81,6 +74,18 @@ def key_type_of_spki(spki: bytes) -> str:
     raise Refused(ErrorCode.WEAK_KEY, f"the key is of a kind or size that is not accepted; {ACCEPTED}")
 
 
+def number_of_key(spki: bytes) -> bytes:
+    """The number that a key is, big-endian, without leading zeros: an RSA key's modulus, a point's x-coordinate, the
+    octets of an Ed25519 key. Raises Refused ``weak_key`` as ``key_type_of_spki`` does."""
+    key_type = key_type_of_spki(spki)
+    if key_type.startswith("rsa"):
+        end = len(spki) - len(_EXPONENT_65537)
+        return spki[end - int(key_type[3:]) // 8 : end]
+    _, head = _EC_SHAPES[key_type]
+    octets = spki[len(head) :]
+    return (octets if key_type == "ed25519" else octets[: len(octets) // 2]).lstrip(b"\0")
+
+
 def check_key(spki: bytes, blocked: Container[bytes] = frozenset()) -> str:
     """The key type of the key whose SubjectPublicKeyInfo is ``spki``. Raises Refused ``weak_key``.
 
@@ -94,7 +99,7 @@ def check_key(spki: bytes, blocked: Container[bytes] = frozenset()) -> str:
         raise Refused(ErrorCode.WEAK_KEY, "the key is one of those that this CA knows to be compromised")
     weakness = None
     if key_type.startswith("rsa"):
-        weakness = rsa_weakness(_rsa_modulus(spki))
+        weakness = rsa_weakness(int.from_bytes(number_of_key(spki), "big"))
     elif key_type == "ed25519":
         weakness = ed25519_weakness(spki[-32:])
     if weakness is not None:

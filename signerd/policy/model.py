@@ -22,7 +22,7 @@ class SignerTable(Struct, frozen=True):
     base_url: str | None = None
     crl_lifetime: str = "7d"  # from one CRL's thisUpdate to its nextUpdate; a new one comes at half of it
     ocsp_lifetime: str = "1d"  # the same of an OCSP answer: how long a stapled one outlives the signer
-    blocked_keys: str | None = None  # a file of SHA-256 hashes of SubjectPublicKeyInfos that get no certificate
+    blocked_keys: str | tuple[str, ...] | None = None  # files of keys that get no certificate
     prune_after: str = "30d"  # from a certificate's end until it leaves the search index; the record stays
     custom: str = "/etc/ca/custom"  # where sapi_custom_ca/ca.py may be; only root may write there
 

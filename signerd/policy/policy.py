@@ -190,8 +190,8 @@ def _prune_after(text: str, crl_lifetime: int) -> int:
     return seconds
 
 
-def _blocked_keys(path: str | None) -> BlockedKeys:
-    return BlockedKeys() if path is None else read_blocked_keys(Path(path))
+def _blocked_keys(paths: str | tuple[str, ...] | None) -> BlockedKeys:
+    return read_blocked_keys([Path(path) for path in ((paths,) if isinstance(paths, str) else paths or ())])
 
 
 def _check_not_empty(values: Sequence[str], consequence: str) -> None:

@@ -368,7 +368,7 @@ def test_a_list_that_others_may_write_or_that_is_no_file_is_refused_without_wait
     for wrong, why in (
         (path, "may be written by others"),
         (fifo, "is no regular file"),
-        (directory, "is no regular file"),
+        (directory, "Is a directory"),
         (tmp_path / "none", "No such file"),
     ):
         with pytest.raises(ConfigurationError, match=why), local_authority(tmp_path, f"blocked_keys = '{wrong}'\n"):
