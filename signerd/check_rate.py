@@ -11,7 +11,7 @@ from protocol.errors import ErrorCode, Refused
 from signerd.policy.quota import Quota
 
 PER_CLIENT = Quota(60, 60)  # what a person, or a pipeline that tries each of its CSRs first, doesn't come near
-TOTAL = Quota(600, 60)  # some 1 % of a processor, whatever keys the CSRs have
+TOTAL = Quota(600, 60)  # a few per cent of a processor, whatever the CSRs are
 
 
 class CheckRate:

@@ -219,6 +219,14 @@ def test_who_waits_to_send_what_is_refused_anyway_is_told_so_at_once(
     assert b'"status":%d' % status in answer
 
 
+def test_what_follows_a_refused_head_is_its_body_and_no_request(frontend: Frontend, signer: SignerStub) -> None:
+    smuggled = put_to(b"/api/csr/web1")
+    head = HEAD.replace(b"/web1", b"/web%31") + EXPECT + b"Content-Length: %d\r\n\r\n" % len(smuggled)
+    answer = frontend.exchange(head + smuggled)
+    assert re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answer) == [b"404"]
+    assert not signer.issue_requests()
+
+
 @pytest.mark.parametrize("before", [b"", PING])
 def test_who_waits_to_send_what_may_be_taken_is_told_to_go_on(frontend: Frontend, before: bytes) -> None:
     with frontend.connect() as connection:
