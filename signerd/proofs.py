@@ -143,7 +143,7 @@ def weigh(claim: Claim, client: str, ledger: Ledger, blocked: Container[bytes], 
         if problem is None:
             return _evidence(proof)
         problems.append(problem)
-    return FRONTENDS_WORD._replace(problem=", and ".join(problems) or None)
+    return FRONTENDS_WORD._replace(problem=", and ".join(problems)) if problems else FRONTENDS_WORD
 
 
 def _evidence(proof: Proof, *, used_for: int | None = None) -> Evidence:

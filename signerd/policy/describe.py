@@ -61,6 +61,9 @@ def _client(client: Client, policy: Policy) -> Iterator[str]:
         if asked
     ]
     yield f"proves itself to the signer by: {' or '.join(proofs) or 'nothing (the frontend vouches)'}"
+    extensible = [name for name in client.profiles or policy.profiles if policy.profiles[name].extra_extensions]
+    if proofs and extensible:
+        yield f"  but for extensions: in profile {', '.join(extensible)} the frontend may add some that no proof binds"
 
 
 def _names(rules: NameRules | None) -> str:

@@ -377,6 +377,22 @@ def test_the_profile_named_server_is_the_default_wherever_it_stands_else_the_fir
     assert next(iter(policy_of(path, "[profile.b]\n[profile.a]\n").profiles)) == "b"
 
 
+@pytest.mark.parametrize(
+    ("profile", "client", "warns"),
+    [
+        ("extra_extensions = ['1.2.3']", "renew_with_key = true", True),
+        ("extra_extensions = ['1.2.3']", "renew_with_key = false", False),
+        ("extra_extensions = ['1.2.3']", "renew_with_key = true\nprofiles = ['plain']", False),
+        ("", "renew_with_key = true", False),
+    ],
+)
+def test_the_check_of_the_settings_warns_where_the_frontend_may_add_to_what_a_client_proved(
+    path: Path, profile: str, client: str, warns: bool
+) -> None:
+    text = f"{PROFILE}{profile}\n[profile.plain]\n{CLIENT}{client}\n"
+    assert ("the frontend may add some that no proof binds" in describe_policy(policy_of(path, text))) is warns
+
+
 def test_the_check_of_the_settings_says_what_they_mean(path: Path) -> None:
     text = describe_policy(policy_of(path, BASE + "[profile.server.names]\ndns=['.example.net']\ndeny_dns=['x.net']\n"))
     for line in (
