@@ -7,6 +7,7 @@ placed.
 """
 
 import contextlib
+import filecmp
 import grp
 import hashlib
 import os
@@ -198,7 +199,7 @@ def _set_aside(root: Path, backup: Staged, now: int) -> list[Path]:
 
 def _is_same(path: Path, backup: Staged, root: Path) -> bool:
     copy = under(backup.files, f"/{path.relative_to(root)}")
-    return path.stat().st_size == copy.stat().st_size and path.read_bytes() == copy.read_bytes()
+    return filecmp.cmp(path, copy, shallow=False)
 
 
 def _of_the_authority(root: Path, places: Places) -> list[Path]:

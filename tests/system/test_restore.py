@@ -171,6 +171,38 @@ def test_a_ca_that_runs_or_is_there_is_not_replaced_unasked(
     assert answers(machine) == ANSWERS
 
 
+def test_a_passphrase_in_a_plain_file_is_handed_over_as_one(
+    restored: tuple[Machine, str], shelf: Path, fingerprint: str
+) -> None:
+    machine, _ = restored
+    drop_in = "/etc/systemd/system/ca-signerd.service.d/passphrase.conf"
+    machine.run(
+        f"""
+        install -D -m 644 /usr/share/doc/signerd/drop-ins/plain-passphrase.conf {drop_in}
+        install -D -m 600 /root/ca-passphrase /etc/credstore/ca_passphrase
+        rm /etc/credstore.encrypted/ca_passphrase
+        systemctl daemon-reload; systemctl restart ca-signerd
+        ca_admin backup --all --passphrase-file /root/ca-passphrase {shelf}/plain
+        systemctl stop ca-sign.socket ca-admin.socket ca-signerd.service
+        rm -r /etc/credstore {drop_in}
+        {restoring(fingerprint, f"{shelf}/plain")} --yes
+        systemctl restart ca-signerd
+        """
+    )
+    assert machine.run("stat --format '%U %a' /etc/credstore/ca_passphrase") == "root 600"
+    machine.run("test ! -e /etc/credstore.encrypted/ca_passphrase")
+    assert answers(machine) == ANSWERS
+
+
+def test_only_root_saves_or_restores_all(restored: tuple[Machine, str], shelf: Path, fingerprint: str) -> None:
+    machine, _ = restored
+    as_operator = "setpriv --reuid daemon --regid daemon --groups $(getent group ca-admin | cut -d : -f 3)"
+    for command in (f"ca_admin backup --all {shelf}/theirs", restoring(fingerprint, f"{shelf}/backup")):
+        done = machine.attempt(f"{as_operator} {command}")
+        assert (done.status, "only root can" in done.stderr) == (1, True)
+    assert not (shelf / "theirs").exists()
+
+
 def test_a_backup_that_somebody_changed_leaves_the_machine_as_it_is(
     package: Path, shelf: Path, fingerprint: str
 ) -> None:
