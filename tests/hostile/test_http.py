@@ -3,6 +3,8 @@
 import random
 import re
 import socket
+import threading
+import time
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -285,6 +287,20 @@ def test_64_kib_are_taken_and_a_byte_more_is_refused(frontend: Frontend) -> None
     assert response.status == 413
     assert response.json()["code"] == "bad_request"
     assert "65536" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("line", [b"-----END ", b"-----END \n", b"-----BEGIN ", b"\n", b"\t", b"="])
+def test_a_body_that_is_costly_to_read_holds_up_nobody(frontend: Frontend, line: bytes) -> None:
+    """An expression for the whole of a PEM block took seconds for one of these, with the interpreter's lock held."""
+    body = b"-----BEGIN CERTIFICATE REQUEST-----\n" + line * ((CSR_BYTES_MAX - 40) // len(line))
+    asking = [threading.Thread(target=frontend.put_csr, args=(body,)) for _ in range(5)]
+    began = time.monotonic()
+    for thread in asking:
+        thread.start()
+    assert frontend.put_csr(PEM).status == 200
+    for thread in asking:
+        thread.join()
+    assert time.monotonic() - began < SOON
 
 
 @pytest.mark.parametrize("chunked", [False, True])
