@@ -1,6 +1,7 @@
 """ca_signerd: the privileged half. Runs as user ca; holds the CA's private key, the policy and the ledger.
 
-It may touch: the identity directory (to read), the ledger's directory (to write), its two unix sockets.
+It may touch: the identity directory (to read, but for the ledger's key, which it makes there with the ledger), the
+ledger's directory (to write), its two unix sockets.
 It has no network, speaks no HTTP, runs no hooks, and starts no other program. Start-up is the checklist
 in ``serve``, in that order.
 """

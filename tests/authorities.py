@@ -62,6 +62,7 @@ class LocalAuthority:
         self.ledger_path = directory / "ledger.db"
         self.now = now
         self.is_synchronized = False
+        self._boot_id = "0" * 32
         self._off = 0  # what the wall clock is set forth by, against the time that goes by
         self._ledger_key = ledger_key
         self._make_serial = make_serial
@@ -98,7 +99,7 @@ class LocalAuthority:
 
     def reading(self) -> Reading:
         """What the machine's clocks say: as much time has gone by as ``now`` says, but for ``set_clock``."""
-        return Reading(self.now, Boot("0" * 32, self.now - self._off), lambda: self.is_synchronized)
+        return Reading(self.now, Boot(self._boot_id, self.now - self._off), lambda: self.is_synchronized)
 
     def set_clock(self, seconds: int) -> None:
         """Sets the wall clock forth, or back, though no time goes by."""
@@ -107,6 +108,13 @@ class LocalAuthority:
 
     def restart(self) -> None:
         self.close()
+        self.open()
+
+    def reboot(self, seconds: int) -> None:
+        """Restarts after the machine was off for so long."""
+        self.close()
+        self.now += seconds
+        self._boot_id, self._off = f"{self.now:032x}", self.now
         self.open()
 
     # --- asking ---------------------------------------------------------------------------------

@@ -48,10 +48,6 @@ CREATE TABLE IF NOT EXISTS pruned ( -- what is left of a certificate that expire
   seq INTEGER PRIMARY KEY,          -- of the intent
   serial BLOB NOT NULL UNIQUE,      -- never to be issued again (RFC 5280, 4.1.2.2)
   not_after INTEGER NOT NULL,       -- were the clock set back before it, the certificate would come back
-  of_all INTEGER NOT NULL,
-  of_client INTEGER NOT NULL,
-  of_profile INTEGER NOT NULL,
-  bytes_until INTEGER NOT NULL,
   issued INTEGER,
   changed INTEGER,
   revoked_at INTEGER,
@@ -170,8 +166,7 @@ def apply(db: sqlite3.Connection, facts: Iterable[Fact], read: ReadFact) -> None
     for fact in facts:
         seq = fact.seq
         if is_certificate(fact):
-            row = {"seq": seq, "time": fact.time, "issued": None, "bytes": weight(fact.body)}
-            certificates[seq] = {**fact.body, **row}
+            certificates[seq] = _row_of(fact)
         elif fact.kind == Kind.ISSUED and fact.body["intent"] in certificates:
             certificates[fact.body["intent"]]["issued"] = seq
         else:
@@ -183,6 +178,11 @@ def apply(db: sqlite3.Connection, facts: Iterable[Fact], read: ReadFact) -> None
                 _apply(db, *fact)
     _apply_certificates(db, certificates)
     db.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (seq,))
+
+
+def _row_of(fact: Fact) -> dict[str, Any]:
+    """What is written of a certificate before its signature is known."""
+    return {**fact.body, "seq": fact.seq, "time": fact.time, "issued": None, "bytes": weight(fact.body)}
 
 
 def _apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: Mapping[str, Any]) -> None:
@@ -300,10 +300,7 @@ def _apply_revocation(db: sqlite3.Connection, seq: int, time: int, body: Mapping
 
 
 # What of a certificate's row its entry does not say.
-_STATE = (
-    *("of_all", "of_client", "of_profile", "bytes_until"),
-    *("issued", "changed", "revoked_at", "reason", "invalidity_date"),
-)
+_STATE = ("issued", "changed", "revoked_at", "reason", "invalidity_date")
 _PRUNED = ", ".join(("seq", "serial", "not_after", *_STATE))
 
 
@@ -326,21 +323,29 @@ def _apply_pruning(db: sqlite3.Connection, seq: int, not_after: int, last: int) 
     _set_state(db, seq, "pruned", f"{not_after} {last}")
 
 
+_NUMBER_ANEW = """
+UPDATE certificates
+SET of_all = n.of_all, of_client = n.of_client, of_profile = n.of_profile, bytes_until = n.bytes_until
+FROM (SELECT seq AS at, row_number() OVER (ORDER BY seq) AS of_all,
+  row_number() OVER (PARTITION BY client ORDER BY seq) AS of_client,
+  row_number() OVER (PARTITION BY profile ORDER BY seq) AS of_profile,
+  sum(bytes) OVER (ORDER BY seq) AS bytes_until FROM certificates) AS n WHERE seq = n.at
+"""
+
+
 def _apply_clock(db: sqlite3.Connection, seq: int, time: int, read: ReadFact) -> None:
     """Brings back what was pruned by a clock that was wrong: certificates that have not ended at ``time``."""
     back = db.execute(f"SELECT seq, {', '.join(_STATE)} FROM pruned WHERE not_after >= ?", (time,)).fetchall()  # noqa: S608
     if not back:
         return
     db.execute("DELETE FROM pruned WHERE not_after >= ?", (time,))
-    facts = [read(certificate) for certificate, *_ in back]
-    _apply_certificates(
-        db, {fact.seq: {**fact.body, "seq": fact.seq, "time": fact.time, "issued": None} for fact in facts}
-    )
+    _apply_certificates(db, {certificate: _row_of(read(certificate)) for certificate, *_ in back})
     columns = ", ".join(f"{column} = ?" for column in _STATE)
     db.executemany(
         f"UPDATE certificates SET {columns} WHERE seq = ?",  # noqa: S608 - of this file's words
         [(*state, certificate) for certificate, *state in back],
     )
+    db.execute(_NUMBER_ANEW)
     (value,) = db.execute("SELECT value FROM state WHERE name = 'pruned'").fetchone()
     not_after, last = min(tuple(map(int, str(value).split())), (time - 1, _EVER))
     _set_state(db, seq, "pruned", f"{not_after} {last}")

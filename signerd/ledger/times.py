@@ -3,6 +3,7 @@ epoch: the clock was set, and the times from there on may lie before those of th
 
 from typing import TYPE_CHECKING
 
+from protocol.wire import unpack
 from signerd.ledger.chain import Kind
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Times:
             found = self._search(since, first, last)
             if found > first or first == 1:
                 break
-            began, ended = self._time_of(first), self._time_of(first - 1)
-            since += max(0, ended - began)
+            clock = self._ledger.entry(first)
+            since += max(0, unpack(clock.body)["before"] - clock.time)
         return found
 
     def _epochs(self) -> list[tuple[int, int]]:
@@ -54,7 +55,3 @@ class Times:
             seq, found = self._ledger.query(sql, middle).fetchone()
             low, high = (low, middle) if found > time else (seq + 1, high)
         return low
-
-    def _time_of(self, seq: int) -> int:
-        sql = "SELECT time FROM entries WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
-        return int(self._ledger.query(sql, seq).fetchone()[0])
