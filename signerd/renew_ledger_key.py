@@ -3,7 +3,6 @@
 import contextlib
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,15 +24,16 @@ from signerd.statement import state_ledger_key
 from signerd.trust import CaTrust
 
 
-def renew_ledger_key(directory: Path, ledger: Path, ask_passphrase: Callable[[], bytes], signer: Owner) -> bytes:
+def renew_ledger_key(directory: Path, ledger: Path, passphrase: bytes | None, signer: Owner) -> bytes:
     """Puts a new key into the identity directory and on the ledger; returns its raw public key.
 
-    ``signer``: as whom the signer runs, to whom the ledger belongs. Where it ends half-way, the file's key is not
-    the ledger's: calling it again mends that. Raises ``ConfigurationError`` where a signer has the ledger open, or
-    the ledger's end is not signed by a key that the CA stated.
+    ``passphrase``: of the CA's key, if that is encrypted. ``signer``: as whom the signer runs, to whom the ledger
+    belongs. Where it ends half-way, the file's key is not the ledger's: calling it again mends that. Raises
+    ``ConfigurationError`` where a signer has the ledger open, or the ledger's end is not signed by a key that the CA
+    stated.
     """
     with acting_as(signer):
-        identity = load_identity(directory, ask_passphrase, read_machine().wall)
+        identity = load_identity(directory, lambda: passphrase or b"", read_machine().wall)
         before = _key_before(ledger, CaTrust(identity.certificate))
     private = Ed25519PrivateKey.generate()
     _write_beside_the_cas(directory, ledger_key_pem(private, identity.passphrase))

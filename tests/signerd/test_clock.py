@@ -167,7 +167,7 @@ def test_four_seconds_of_a_clock_two_years_ahead_break_nothing(tmp_path: Path) -
     """As it was: valid certificates were pruned, revoke said unchanged, and nothing was issued for two years."""
     with local_authority(tmp_path, signer=URL) as local:
         serials = [issue(local, f"h{number}") for number in range(3)]
-        revoke(local, serials[:1], "keyCompromise")
+        revoke(local, serials[:1], "cessationOfOperation")
         sign_crls(local)
         local.set_clock(2 * YEAR)
         for _ in range(4):
@@ -217,7 +217,7 @@ def accept(local: LocalAuthority, why: str = "") -> None:
 def test_a_jump_that_was_accepted_by_mistake_is_taken_back_and_no_answer_has_changed(tmp_path: Path) -> None:
     with local_authority(tmp_path, signer=URL) as local:
         serials = [issue(local, f"h{number}", idempotency_key=f"key {number}") for number in range(4)]
-        revoke(local, serials[:1], "keyCompromise")
+        revoke(local, serials[:1], "cessationOfOperation")
         sign_crls(local)
         before = everything_about(local, serials)
         local.set_clock(2 * YEAR)

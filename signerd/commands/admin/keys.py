@@ -14,7 +14,7 @@ from signerd.as_user import acting_as
 from signerd.commands.admin.session import Session, subcommand
 from signerd.commands.reading import read_as_signer
 from signerd.files import Owner, open_private_directory, write_private_file
-from signerd.identity import PRIVATE_KEY_NAME, only_private_key_block
+from signerd.identity import PRIVATE_KEY_NAME, is_key_encrypted, only_private_key_block
 from signerd.ledger_key_file import LEDGER_KEY_NAME
 from signerd.passphrase import prompt_on_terminal, read_passphrase
 from signerd.pkcs8 import encrypted_pem
@@ -56,10 +56,9 @@ def ledger_key(session: Session, action: str, config: Path, passphrase_file: Pat
     policy, user = read_as_signer(config)
     directory, ledger = _identity(policy.signer.identity), Path(policy.signer.ledger)
     with acting_as(user):
-        if not (directory / PRIVATE_KEY_NAME).exists():
-            raise ConfigurationError(f"{directory} holds no {PRIVATE_KEY_NAME}")
-    ask = _asking(passphrase_file)
-    public = renew_ledger_key(directory, ledger, ask, user)
+        encrypted = is_key_encrypted(directory)
+    passphrase = _asking(passphrase_file)() if encrypted else None  # by root, whose file that is
+    public = renew_ledger_key(directory, ledger, passphrase, user)
     session.report(
         {"key": public.hex(), "file": str(directory / LEDGER_KEY_NAME)},
         f"wrote {directory / LEDGER_KEY_NAME}; the ledger is signed by {public.hex()} from now on",
