@@ -14,7 +14,10 @@ from signerd.identity import CERTIFICATE_NAMES
 
 _DAY = 86_400
 _RENEW_DAYS = 21  # before its end: what renews it in time does so earlier, so by then it doesn't work
-_RENEW_NGINX = "renew it: docs/operate.md says how; then: systemctl reload nginx"
+_RENEW_NGINX = (
+    "systemctl enable --now ca-renew-nginx.timer; systemctl start ca-renew-nginx; if that fails: "
+    "journalctl --unit ca-renew-nginx; where another CA issued it: renew it there"
+)
 _GET = ("curl", "--silent", "--fail", "--max-time", "10")
 
 
