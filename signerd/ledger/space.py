@@ -2,13 +2,19 @@
 
 Issuance stops, in words, while there is still a reserve, so that the ledger itself never fills the disk. Somebody
 else may, to the last byte: against that a ballast file lies beside the ledger, and is shortened piece by piece
-where a record has no room. It grows again when there is room. The first failed write is final all the same.
+where a record has no room. It grows again when there is room. What is given up is for anybody to take: so the
+write-ahead log has its room beforehand, in which a running signer records hundreds of revocations. The first failed
+write is final all the same.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+from signerd.ledger.fallocate import held, hold
+from signerd.ledger.file import LOG_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +32,9 @@ class Space:
     def __init__(self, ledger: Path) -> None:
         self._directory = ledger.parent
         self._path = ledger.with_name(f"{ledger.name}.ballast")
+        self._log = ledger.with_name(f"{ledger.name}-wal")
         self._whole = self._reserve = min(RESERVE_BYTES, max(self._disk()[0] // _SHARE, _RESERVE_BYTES_MIN))
+        self._log_bytes = min(LOG_BYTES, self._whole // 4)
         self._piece = max(self._whole // _PIECES, _PIECE_BYTES_MIN)
         self._held = self._measure()
         self.shortage: str | None = None  # why nothing is to be issued, as of the last ``look``
@@ -61,7 +69,15 @@ class Space:
         _log.warning("the ledger's disk is full: %.1f MiB of ballast are left", self._held / _MIB)
 
     def restore(self) -> None:
-        """Makes the ballast whole, or adds as much to it as there is room for. One from a larger disk is cut down."""
+        """Makes the ballast whole, or adds as much to it as there is room for, and gives the write-ahead log its
+        room. To be called now and then."""
+        self._restore_ballast()
+        if 0 < held(self._log) < self._log_bytes < self._disk()[1] // 2:
+            with contextlib.suppress(OSError):  # a file system that can't: the ballast is there all the same
+                hold(self._log, self._log_bytes)
+
+    def _restore_ballast(self) -> None:
+        """One that comes from a larger disk is cut down."""
         self._held = self._measure()
         room = self._disk()[1] - self._piece
         if self._held == self._whole or (self._held < self._whole and room < self._piece):

@@ -2,14 +2,17 @@
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from bench.ledger_million import build
+from protocol.client import SignerClient
 from protocol.errors import ErrorCode, Refused
 from protocol.messages import CrlRequest, FreezeRequest, IssueRequest, RevokeRequest, ThawRequest
 from signerd.ledger.space import Space
@@ -74,17 +77,17 @@ def assert_refused_in_words(signer: Signer) -> None:
 
 def assert_harm_is_stopped(signer: Signer, serial: bytes) -> None:
     """Revoking, the CRL that says so, freezing and thawing."""
-    admin = signer.admin()
+    admin, client = signer.admin(), signer.sign()
     assert admin.ask_revoke(RevokeRequest(reason="superseded", serials=(serial,))).revoked == 1
     admin.ask_freeze(FreezeRequest(why="seen"))
     number = int.from_bytes(serial, "big")
-    eventually(lambda: number in listed(signer), "a CRL that lists it")
+    eventually(lambda: number in listed(client), "a CRL that lists it")
     admin.ask_thaw(ThawRequest(why="gone"))
 
 
-def listed(signer: Signer) -> set[int]:
+def listed(client: SignerClient) -> set[int]:
     try:
-        return {one.serial_number for one in x509.load_der_x509_crl(signer.sign().ask_crl(CrlRequest(shard=0)).crl)}
+        return {one.serial_number for one in x509.load_der_x509_crl(client.ask_crl(CrlRequest(shard=0)).crl)}
     except Refused:
         return set()
 
@@ -112,7 +115,7 @@ def test_on_a_disk_that_others_have_filled_revoking_freezing_and_starting_work_a
     eventually(lambda: is_whole(signer), "the ballast is whole again")
     signer.restart()
     assert_harm_is_stopped(signer, serials[2])
-    assert {int.from_bytes(serial, "big") for serial in serials} <= listed(signer)
+    assert {int.from_bytes(serial, "big") for serial in serials} <= listed(signer.sign())
 
 
 def issue_for_ever(signer: Signer) -> None:
@@ -130,10 +133,46 @@ def test_issuing_stops_before_it_has_filled_the_disk(signer: Signer) -> None:
     assert caught.value.code is ErrorCode.UNAVAILABLE
     assert "disk is nearly full" in caught.value.detail
     assert free(disk) > BALLAST // 2
-    assert is_whole(signer)
     assert_harm_is_stopped(signer, serial)
     clear(disk)
     issue(signer, LARGE)
+
+
+@contextlib.contextmanager
+def filling(disk: Path) -> Iterator[None]:
+    """Somebody who takes each byte of the disk as soon as it is free."""
+    ended = threading.Event()
+
+    def take_all(file: FileIO) -> None:
+        while not ended.is_set():
+            for size in (MIB, 4096):
+                with contextlib.suppress(OSError):
+                    file.write(bytes(size))
+            time.sleep(0.0005)
+
+    with (disk / "filler").open("ab", buffering=0) as file:
+        filler = threading.Thread(target=take_all, args=(file,))
+        filler.start()
+        try:
+            eventually(lambda: free(disk) < 4096, "the disk is full")
+            yield
+        finally:
+            ended.set()
+            filler.join()
+
+
+def test_while_somebody_takes_each_byte_that_gets_free_a_running_signer_revokes_and_freezes(signer: Signer) -> None:
+    disk = disk_of(signer)
+    serials = [issue(signer) for _ in range(30)]
+    eventually(lambda: signer.indexed() == 30, "all of it is recorded")
+    with filling(disk):
+        assert_refused_in_words(signer)
+        admin = signer.admin()
+        for serial in serials[1:]:
+            assert admin.ask_revoke(RevokeRequest(reason="superseded", serials=(serial,))).revoked == 1
+        assert_harm_is_stopped(signer, serials[0])
+    clear(disk)
+    issue(signer)
 
 
 def test_on_a_full_disk_all_that_was_issued_can_be_revoked(tmp_path: Path) -> None:
