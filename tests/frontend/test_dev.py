@@ -23,6 +23,11 @@ def free_port() -> str:
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
+def in_general(text: str) -> str:
+    """The text with every serial number and every time alike."""
+    return re.sub(r"\b[0-9a-f]{38,40}\b", "SERIAL", re.sub(r"\b20[0-9-]{8}T[0-9:]{8}Z", "TIME", text))
+
+
 @pytest.fixture
 def directory() -> Iterator[Path]:
     path = short_directory()
@@ -138,7 +143,12 @@ def test_what_the_readme_says_can_be_typed_and_done(directory: Path) -> None:
         person.wait_for("Ctrl-C ends it.")
         commands = ["bash", "-euc", typed.replace("127.0.0.1:8080", listen)]
         done = subprocess.run(commands, cwd=directory, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{answer}\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, f"{answer}\n"), done.stderr
+        listing = command_line("ca_admin", "--socket", "ca-dev/admin.sock", "list")
+        with Terminal(listing, cwd=directory, environment=environment({"TERM": "dumb"})) as operator:
+            shown = operator.rest()
+    [sample] = re.findall(r"^\$ .*/ca_admin .* list\n(.*?)^\$ ", README, re.MULTILINE | re.DOTALL)
+    assert in_general(shown) == in_general(sample)
 
 
 def test_what_it_prints_can_be_copied_and_done(directory: Path) -> None:
