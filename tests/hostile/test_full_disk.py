@@ -132,7 +132,7 @@ def test_issuing_stops_before_it_has_filled_the_disk(signer: Signer) -> None:
         issue_for_ever(signer)
     assert caught.value.code is ErrorCode.UNAVAILABLE
     assert "disk is nearly full" in caught.value.detail
-    assert free(disk) > BALLAST // 2
+    assert free(disk) > MIB
     assert_harm_is_stopped(signer, serial)
     clear(disk)
     issue(signer, LARGE)
