@@ -69,7 +69,7 @@ class Places:
 
     def allows_directory(self, path: str) -> bool:
         """Whether a directory of the installation may be at ``path``."""
-        return is_plain(path) and (path == self.identity or f"{path}/".startswith(tuple(f"{one}/" for one in _TREES)))
+        return is_plain(path) and (path in self._own() or f"{path}/".startswith(tuple(f"{one}/" for one in _TREES)))
 
     def files(self, root: Path) -> list[str]:
         """The files that there are under ``root``, but for the ledger. Raises ValueError for what is no file."""
@@ -83,8 +83,8 @@ class Places:
 
     def directories(self, root: Path) -> list[str]:
         """The directories that there are under ``root``."""
-        identity = [self.identity] if under(root, self.identity).is_dir() else []
-        return sorted(identity + [path for path, is_directory in _walk(root) if is_directory])
+        own = [path for path in self._own() if under(root, path).is_dir()]
+        return sorted(own + [path for path, is_directory in _walk(root) if is_directory])
 
     def certificate(self, root: Path) -> Path:
         """The CA's certificate. Raises ValueError."""
@@ -92,6 +92,10 @@ class Places:
             if (path := under(root, posixpath.join(self.identity, name))).exists():
                 return path
         raise ValueError(f"{self.identity} holds no certificate")
+
+    def _own(self) -> set[str]:
+        """The directories that the signer's files lie in, which have to be the signer's."""
+        return {self.identity, posixpath.dirname(self.ledger)}
 
     def _identity_files(self) -> list[str]:
         return [posixpath.join(self.identity, name) for name in (*IDENTITY_NAMES, "ledger.key.pem")]

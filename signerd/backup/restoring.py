@@ -50,10 +50,6 @@ class Staged(NamedTuple):
     files: Path
     owners: dict[str, Owner]
 
-    def read(self, path: str) -> bytes:
-        """A file's content."""
-        return under(self.files, path).read_bytes()
-
 
 @contextlib.contextmanager
 def staged(root: Path, directory: Path, fingerprint: str, passphrase: bytes) -> Iterator[Staged]:

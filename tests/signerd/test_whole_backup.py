@@ -4,6 +4,7 @@ The installation lies under a directory of the test's; tests/system/test_restore
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -152,15 +153,30 @@ def test_a_bare_machine_gets_every_file_mode_and_link(installation: Installation
     load_identity(under(bare, "/var/lib/ca"), lambda: PASSPHRASE, NOW)
 
 
-def test_the_ledger_and_identity_may_lie_elsewhere(installation: Installation, bare: Path) -> None:
-    settings = b"[signer]\nidentity = '/srv/ca/identity'\nledger = '/srv/ca/ledger/ca.db'\n"
-    places = Places.of(settings)
+def test_the_ledger_and_identity_may_lie_elsewhere_and_nothing_else_beside_them() -> None:
+    places = Places.of(b"[signer]\nidentity = '/srv/ca/identity'\nledger = '/srv/ca/ledger/ca.db'\n")
     assert places.allows("/srv/ca/identity/ca.private_key.pem")
     assert places.allows("/srv/ca/ledger/ca.db")
     assert not places.allows("/srv/ca/identity/other")
     assert not places.allows("/var/lib/ca/ledger.db")
+    assert places.allows_directory("/srv/ca/ledger")
+    assert not places.allows_directory("/srv/ca")
     with pytest.raises(ValueError, match="plain absolute paths"):
         Places.of(b"[signer]\nledger = '/srv/../etc/cron.d/x'\n")
+
+
+def test_the_directory_of_a_ledger_elsewhere_is_the_signers_again(installation: Installation, bare: Path) -> None:
+    settings = b"[signer]\nledger = '/srv/ledger/ca.db'\n"
+    under(installation.root, SETTINGS).write_bytes(settings)
+    under(installation.root, "/srv/ledger").mkdir(mode=0o700, parents=True)
+    under(installation.root, "/srv/ledger/ca.db").write_bytes(b"the ledger")
+    again, places = installation.root.with_name("again"), Places.of(settings)
+    copy_of(again, places.ledger).parent.mkdir(parents=True)
+    shutil.copy(under(installation.root, places.ledger), copy_of(again, places.ledger))
+    finish(again, save(installation.root, again, places, PASSPHRASE, HOST, NOW), installation.authority)
+    restore(bare, dataclasses.replace(installation, backup=again))
+    assert under(bare, "/srv/ledger/ca.db").read_bytes() == b"the ledger"
+    assert under(bare, "/srv/ledger").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_ca_that_is_there_is_kept_aside_with_all_that_belongs_to_its_ledger(
