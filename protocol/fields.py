@@ -117,4 +117,5 @@ class CertificateSummary(Message, frozen=True):
     not_after: int
     revoked_at: int | None
     reason: str | None
+    proof: str  # who said that the client is the one: none (the frontend alone), mac, renewal, operator
     certificate: bytes | None  # DER, where it was asked for

@@ -31,6 +31,7 @@ def certificate_facts(summary: CertificateSummary) -> dict[str, Any]:
         "not_after": rfc3339(summary.not_after),
         "revoked_at": None if summary.revoked_at is None else rfc3339(summary.revoked_at),
         "reason": summary.reason,
+        "proof": summary.proof,
     }
 
 

@@ -9,7 +9,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 
-from signerd.ledger import index
+from signerd.ledger import tables
 
 _APPLICATION_ID = 0x5349474E  # "SIGN"
 _FORMAT = 2
@@ -34,7 +34,7 @@ def create(db: sqlite3.Connection) -> None:
     """Makes the tables in an empty database. Raises ``sqlite3.Error``."""
     db.executescript(
         f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_FORMAT};"
-        f"{_ENTRIES}{index.SCHEMA} COMMIT;"
+        f"{_ENTRIES}{tables.SCHEMA} COMMIT;"
     )
 
 

@@ -88,17 +88,19 @@ def search(ledger: Ledger, request: ListRequest, now: int) -> tuple[list[Certifi
 
 def summary(record: Record, *, with_certificate: bool) -> CertificateSummary:
     """What a reply says of a certificate."""
+    body = record.ledger.body(record.seq)
     return CertificateSummary(
         serial=record.serial,
         state=record.state,
         client=record.client,
         profile=record.profile,
         subject=record.subject,
-        names=record.names,
+        names=tuple(body["names"]),
         not_before=record.not_before,
         not_after=record.not_after,
         revoked_at=record.revoked_at,
         reason=record.reason,
+        proof=body["proof"],
         certificate=record.der if with_certificate and record.issued is not None else None,
     )
 

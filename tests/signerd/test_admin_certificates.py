@@ -27,6 +27,7 @@ from tests.running import Signer
 # The names of the fields of one certificate never change.
 FIELDS = {
     "serial", "state", "client", "profile", "subject", "names", "not_before", "not_after", "revoked_at", "reason",
+    "proof",
 }  # fmt: skip
 DAY = 86_400
 POLICY = """

@@ -77,6 +77,7 @@ def test_a_summary_says_what_the_certificate_says(local: LocalAuthority) -> None
         not_after=int(certificate.not_valid_after_utc.timestamp()),
         revoked_at=None,
         reason=None,
+        proof="none",
         certificate=certificate.public_bytes(Encoding.DER),
     )
     assert found(local)[0].certificate is None

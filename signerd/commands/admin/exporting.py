@@ -20,6 +20,7 @@ from signerd.commands.writing import PUBLIC, new_file, write_text
 
 _COLUMNS = (
     "serial", "state", "client", "profile", "subject", "names", "not_before", "not_after", "revoked_at", "reason",
+    "proof",
 )  # fmt: skip
 Pages = Iterator[tuple[CertificateSummary, ...]]
 
