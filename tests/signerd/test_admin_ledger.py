@@ -387,3 +387,14 @@ def test_the_ledger_of_a_signer_that_runs_is_not_made_anew(signer: Signer, opera
     done = operator.tries("rebuild", signer.ledger_path, "anew.db")
     assert (done.returncode, "is in use by a signer" in done.stderr) == (1, True)
     assert not (tmp_path / "anew.db").exists()
+
+
+# --- passphrase ---------------------------------------------------------------------------------------
+
+
+def test_a_new_passphrase_that_nobody_can_be_asked_for_is_missed_by_its_own_option(
+    signer: Signer, operator: Operator
+) -> None:
+    arguments = ("--config", signer.config, "--passphrase-file", signer.passphrase_path)
+    said = operator.fails("passphrase", *arguments, status=2)
+    assert "say --new-passphrase-file, as there is no terminal to ask on" in " ".join(said.split())

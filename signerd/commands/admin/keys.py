@@ -81,6 +81,9 @@ def passphrase(session: Session, config: Path, passphrase_file: Path | None, new
       ca_admin passphrase
       ca_admin passphrase --passphrase-file old --new-passphrase-file new
     """
+    ask_new = prompt_on_terminal(twice=True, which="New passphrase")
+    if new_passphrase_file is None and ask_new is None:
+        raise click.UsageError("say --new-passphrase-file, as there is no terminal to ask on")
     policy, user = read_as_signer(config)
     directory = _identity(policy.signer.identity)
     with acting_as(user), open_private_directory(directory) as files:
@@ -93,7 +96,7 @@ def passphrase(session: Session, config: Path, passphrase_file: Path | None, new
     if PRIVATE_KEY_NAME not in blocks:
         raise ConfigurationError(f"{directory} holds no {PRIVATE_KEY_NAME}")
     old = _asking(passphrase_file)() if any(encrypted for _, encrypted in blocks.values()) else None
-    new = read_passphrase(new_passphrase_file, {}, prompt_on_terminal(twice=True, which="New passphrase"))
+    new = read_passphrase(new_passphrase_file, {}, ask_new)
     keys = {
         name: _opened(directory / name, block, [old, new] if sealed else [None])
         for name, (block, sealed) in blocks.items()
