@@ -51,7 +51,7 @@ def _extensions(old: Identity) -> list[tuple[x509.ExtensionType, bool]]:
     found = {extension.oid: extension for extension in old.certificate.extensions}
     identifier = found.get(x509.SubjectKeyIdentifier.oid)
     merged: list[tuple[x509.ExtensionType, bool]] = []
-    for default, critical in root_extensions(old.private_key.public_key(), old.certificate.subject):
+    for default, critical in _defaults(old):
         value: x509.ExtensionType = default
         extension = found.pop(default.oid, None)
         if isinstance(default, x509.AuthorityKeyIdentifier):  # the old one may name the old serial number
@@ -61,6 +61,16 @@ def _extensions(old: Identity) -> list[tuple[x509.ExtensionType, bool]]:
             value = extension.value
         merged.append((value, critical))
     return merged + [(extension.value, extension.critical) for extension in found.values()]
+
+
+def _defaults(old: Identity) -> list[tuple[x509.ExtensionType, bool]]:
+    key = old.private_key.public_key()
+    try:
+        return root_extensions(key, old.certificate.subject)
+    except (
+        ValueError
+    ):  # an emailAddress that is no mailbox: it stays in the subject, which can't change, and there alone
+        return root_extensions(key, x509.Name([]))
 
 
 def _lacks_a_right(value: x509.ExtensionType) -> bool:

@@ -156,6 +156,19 @@ def test_what_the_old_certificate_says_of_itself_is_kept(tmp_path: Path) -> None
     assert value_of(new, x509.AuthorityKeyIdentifier) == x509.AuthorityKeyIdentifier(identifier.digest, None, None)
 
 
+def test_an_old_name_with_an_address_that_is_none_is_kept(tmp_path: Path) -> None:
+    directory = tmp_path / "ca"
+    directory.mkdir(mode=0o700)
+    key = directory / "ca.private_key.pem"
+    key.write_bytes(openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"))
+    key.chmod(0o600)
+    subject = ("-subj", "/CN=ca.net/emailAddress=the postmaster", "-days", "9000")
+    (directory / "ca.cert.pem").write_bytes(openssl("req", "-x509", "-key", key, *subject))
+    new = renew(directory, now=int(time.time()))
+    assert new.subject.rfc4514_string().startswith("1.2.840.113549.1.9.1=the postmaster")
+    assert x509.SubjectAlternativeName.oid not in [extension.oid for extension in new.extensions]
+
+
 def test_a_certificate_that_another_ca_issued_is_for_that_one_to_renew(tmp_path: Path) -> None:
     above, key = p256(), p256()
     certificate = ca_certificate(key, issuer="root", issuer_key=above)
