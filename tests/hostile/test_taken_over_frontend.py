@@ -5,21 +5,27 @@ some thousands of messages; with SIGNERD_MESSAGES=100000 in the environment as m
 """
 
 import collections
+import contextlib
+import hmac
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from protocol.errors import Refused
+from protocol.fields import HookWishes, MacProof
 from protocol.messages import IssueRequest
 from protocol.wire import unpack
 from signerd.ledger.certificates import State
+from signerd.proofs import mac_text
 from tests.certs import assert_is_leaf, extension, lifetime_of, load, names_of
 from tests.csrs import csr_for, dns
 from tests.edited_ledgers import problems_of, serial_of
@@ -136,3 +142,28 @@ def test_a_taken_over_frontend_gets_what_policy_allows_within_quota_on_record_an
         assert signer.stop() == 0
         assert problems_of(signer.ledger_path) == []
         signer.start()
+
+
+def test_a_proof_that_a_taken_over_frontend_has_seen_gets_it_what_the_client_asked_for_and_nothing_else() -> None:
+    with Signer() as signer:
+        mac_key = signer.state / "mac.key"
+        mac_key.write_bytes(b"a key that the frontend has not")
+        mac_key.chmod(0o600)
+        policy = POLICY.format(mac=mac_key).replace("[profile.server.names]", "[profile.other]\n[profile.server.names]")
+        signer.configure(policy)
+        signer.restart()
+        bare = IssueRequest(csr=csr_for(dns("g.web.example.net")), client="guarded", lifetime=30 * 86_400)
+        moment = int(time.time())
+        mac = MacProof(moment, hmac.digest(mac_key.read_bytes(), mac_text(bare, moment), "sha256"))
+        seen = msgspec.structs.replace(bare, mac=mac)
+        with contextlib.closing(signer.sign()) as sign:
+            first = sign.ask_issue(seen)
+            for number in range(97):
+                hooks = HookWishes(lifetime=(number + 1) * 86_400)
+                again = msgspec.structs.replace(seen, hooks=hooks, idempotency_key=f"key {number}")
+                assert sign.ask_issue(again) == first
+            for change in ({"lifetime": 100 * 86_400}, {"lifetime": None}, {"profile": "other"}):
+                with pytest.raises(Refused, match="not this client's MAC of this request"):
+                    sign.ask_issue(msgspec.structs.replace(seen, **change))
+        assert lifetime_of(load(first.certificate)) == 30 * 86_400
+        assert [body["client"] for body in signer.intents().values()] == ["guarded"]
