@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shlex
 import signal
 import socket
 import struct
@@ -226,7 +227,8 @@ def start(state: Path, wanted: str | None) -> int:
         with _running(*frontend) as second:
             if not _wait_until_ready(second, state, listen):
                 return 1
-            click.echo(_READY.format(state=state, listen=listen, bin=Path(sys.executable).parent))
+            paths = {"state": shlex.quote(str(state)), "bin": shlex.quote(str(Path(sys.executable).parent))}
+            click.echo(_READY.format(listen=listen, **paths))
             while first.poll() is None and second.poll() is None:
                 time.sleep(0.2)
     return 1

@@ -1,6 +1,7 @@
 """ca_start_dev, as a newcomer types it: a second one, a port in use, a directory that is none, Ctrl-C."""
 
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -151,8 +152,9 @@ def test_what_the_readme_says_can_be_typed_and_done(directory: Path) -> None:
     assert in_general(shown) == in_general(sample)
 
 
-def test_what_it_prints_can_be_copied_and_done(directory: Path) -> None:
-    command = command_line("ca_start_dev", "--state", directory / "ca", "--listen", free_port())
+@pytest.mark.parametrize("name", ["ca", "a new ca"])
+def test_what_it_prints_can_be_copied_and_done(directory: Path, name: str) -> None:
+    command = command_line("ca_start_dev", "--state", directory / name, "--listen", free_port())
     with Terminal(command, cwd=directory) as person:
         shown = person.wait_for("Ctrl-C ends it.")
         commands = "\n".join(line for line in shown.splitlines() if line.startswith("  "))
@@ -160,5 +162,5 @@ def test_what_it_prints_can_be_copied_and_done(directory: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert done.stdout == "web1.pem: OK\n"
         [by_operator] = [line for line in shown.splitlines() if line.startswith("The operator's side: ")]
-        done = subprocess.run(by_operator.split(": ", 1)[1].split(), capture_output=True, text=True, check=False)
+        done = subprocess.run(shlex.split(by_operator.split(": ", 1)[1]), capture_output=True, text=True, check=False)
         assert "dns:web1.example.net" in done.stdout
