@@ -86,7 +86,8 @@ def names(answers: list[IssueReply | Refused]) -> list[str]:
     return [certs.names_of(certs.load(one.certificate))[0] for one in answers if isinstance(one, IssueReply)]
 
 
-def test_on_a_quick_disk_a_round_s_requests_are_answered_in_it(tmp_path: Path) -> None:
+def test_on_a_quick_disk_a_round_s_requests_are_answered_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "SLOW_SECONDS", float("inf"))
     with local_authority(tmp_path) as at:
         answers: list[IssueReply | Refused] = []
         certificates = GroupCommit(at.authority, lambda: None)
