@@ -229,9 +229,18 @@ def start(state: Path, wanted: str | None) -> int:
                 return 1
             paths = {"state": shlex.quote(str(state)), "bin": shlex.quote(str(Path(sys.executable).parent))}
             click.echo(_READY.format(listen=listen, **paths))
+            _say_what_is_in_the_way(state)
             while first.poll() is None and second.poll() is None:
                 time.sleep(0.2)
     return 1
+
+
+def _say_what_is_in_the_way(state: Path) -> None:
+    """A clock that is in doubt after the machine was off for days, say: nothing is issued until it is seen to."""
+    with contextlib.closing(SignerClient(str(state / "admin.sock"), timeout=1.0)) as client:
+        status = client.ask_status()
+    if status.state != "ready":
+        click.echo(f"note: nothing is issued, for the signer is {status.state}: {status.detail}", err=True)
 
 
 def _interrupt(*_: object) -> None:

@@ -1,5 +1,6 @@
 """ca_start_dev, as a newcomer types it: a second one, a port in use, a directory that is none, Ctrl-C."""
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -36,16 +37,36 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture
-def first(directory: Path) -> Iterator[Path]:
-    """The directory of one that runs already."""
+@contextlib.contextmanager
+def running(directory: Path) -> Iterator[Path]:
+    """One that is ready, with its state in this directory; what it prints goes to the file that is yielded."""
     command = command_line("ca_start_dev", "--state", directory / "ca", "--listen", free_port())
     log = directory / "log"
     with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file, env=environment()) as process:
-        eventually(lambda: "signerd is ready" in log.read_text() or process.poll() is not None, "that it is ready")
-        yield directory / "ca"
+        eventually(lambda: "Ctrl-C ends it" in log.read_text() or process.poll() is not None, "that it is ready")
+        yield log
         process.terminate()
         process.wait(DEADLINE)
+
+
+@pytest.fixture
+def first(directory: Path) -> Iterator[Path]:
+    """The directory of one that runs already."""
+    with running(directory):
+        yield directory / "ca"
+
+
+def test_where_nothing_is_issued_it_says_why_and_what_helps(directory: Path) -> None:
+    with running(directory) as log:
+        assert "note: nothing is issued" not in log.read_text()
+    mark = directory / "ca" / "ledger.db.mark"
+    *words, time, digest, boot, seconds = mark.read_text().split()
+    three_days_before = str(int(time) - 3 * 86_400)  # as if the machine had counted so much less since
+    mark.write_text(" ".join([*words, three_days_before, digest, boot, seconds]).ljust(256, "\n"))
+    with running(directory) as log:
+        eventually(lambda: "note: nothing is issued" in log.read_text(), "a note")
+        assert "259200 s more than the time since" in log.read_text()
+        assert "ca_admin accept" in log.read_text()
 
 
 def refused(*arguments: str | Path) -> str:
