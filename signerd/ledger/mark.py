@@ -13,7 +13,7 @@ from typing import NamedTuple
 from protocol.errors import ConfigurationError
 from signerd.ledger.chain import Head
 
-_FORM = re.compile(rb"signerd mark 1 ([0-9]{1,19}) ([0-9]{1,19}) ([0-9a-f]{64}) ([0-9a-f-]{1,64}) ([0-9]{1,19})\n+")
+_FORM = re.compile(rb"signerd mark 1 ([0-9]{1,15}) ([0-9]{1,11}) ([0-9a-f]{64}) ([0-9a-f-]{1,64}) ([0-9]{1,15})\n+")
 _BYTES = 256  # padded with newlines: a shorter mark leaves nothing of a longer one
 
 
@@ -52,7 +52,10 @@ class MarkFile:
 
     def read(self) -> Mark | None:
         """What it says; None where it says nothing that can be read."""
-        found = _FORM.fullmatch(os.pread(self._file, _BYTES + 1, 0))
+        try:
+            found = _FORM.fullmatch(os.pread(self._file, _BYTES + 1, 0))
+        except OSError:  # a FIFO, say
+            return None
         if found is None:
             return None
         seq, time, digest, boot, seconds = (field.decode() for field in found.groups())

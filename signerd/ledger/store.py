@@ -13,7 +13,7 @@ it has fallen behind by so much; and a start brings it up to date.
 The last entry of each commit is signed by the ledger key. A ledger whose end is not, or whose entries from the
 first pending intent on don't lead to that end, is not opened: what ``signerd.key`` signs again after a crash is what
 this signer itself recorded. A ledger that went further than it now does (``signerd.ledger.mark``) is opened, and
-takes nothing until an operator has accepted that.
+takes nothing until an operator has accepted that. One that came from elsewhere is checked as a whole first.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from signerd.ledger.file import bytes_on_disk, check_guarded, if_full, lock, pre
 from signerd.ledger.index import Fact
 from signerd.ledger.ledger_key import LedgerKey
 from signerd.ledger.mark import MarkFile, ReadBoot, no_boot
-from signerd.ledger.opening import check_chain, checked_head, lost
+from signerd.ledger.opening import check_chain, check_unless_left_so, checked_head, lost
 from signerd.ledger.space import Space
 from signerd.ledger.times import Times
 from signerd.ledger.verify import Stretch, Trust, apply_again, verify_stretch
@@ -76,7 +76,10 @@ class Ledger:
             undo.callback(os.close, self._lock)
             self._mark = MarkFile(path)
             undo.callback(self._mark.close)
+            self.mark = self._mark.read()  # when it was opened
             try:
+                # Before SQLite has it open: to close it again here would take that one's locks away (fcntl(2)).
+                check_unless_left_so(path, self.mark)
                 # Of the event loop's thread, but for a commit that is under way: see ``_db``.
                 self._connection = sqlite3.connect(
                     path, isolation_level=None, cached_statements=64, check_same_thread=False
@@ -89,7 +92,6 @@ class Ledger:
                 if pending := self.pending_intents():  # it may lie further back than what was checked
                     check_chain(self._db, pending[0] - 1)
                 self.times = Times(self)
-                self.mark = self._mark.read()  # when it was opened
                 self.lost = lost(self._db, self.head, self.mark)
             except schema.DAMAGE as error:
                 raise ConfigurationError(f"{path}: not a usable ledger: {error}{if_full(path)}") from None

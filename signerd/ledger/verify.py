@@ -226,10 +226,11 @@ class LedgerFile:
     """A backup, or the ledger of a signer that is stopped, to be verified from its first entry to its last.
 
     It is only read. As the stretches go on, the index is made anew beside it, in a temporary file of SQLite's;
-    the last stretch tells where the two differ. ``entries`` is the seq of the last entry.
+    the last stretch tells where the two differ. ``entries`` is the seq of the last entry. ``trust``: None where
+    the signer itself is asking, which looks at the end's signature when it opens the ledger.
     """
 
-    def __init__(self, path: Path, trust: Trust) -> None:
+    def __init__(self, path: Path, trust: Trust | None) -> None:
         """Raises ``OSError`` if the file can't be opened, and ``sqlite3.Error`` if it is no database."""
         self._db = open_at_rest(path)
         self._trust = trust
@@ -258,14 +259,16 @@ class LedgerFile:
             return Stretch(self._last, (f"the file {self._problem}",))
         found = list(_before_the_first(self._db)) if self._last == GENESIS else []
         try:
-            content, read = _Content(self._db, self._trust), index.facts_in(self._db)
+            content = None if self._trust is None else _Content(self._db, self._trust)
+            read = index.facts_in(self._db)
             for entry, problem, last in read_entries(self._db, self._last, limit):
                 if self._last.seq == self._indexed:
                     found += self._compare()
                 self._last = last
                 if problem := problem or apply_again(self._anew, entry, read):
                     found.append(problem)
-                found += content.problems_with(entry, must_be_signed=entry.seq == self.entries)
+                if content is not None:
+                    found += content.problems_with(entry, must_be_signed=entry.seq == self.entries)
             if self._last.seq == self.entries:
                 found += self._end()
         except schema.DAMAGE as error:

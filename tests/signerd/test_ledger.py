@@ -179,8 +179,11 @@ def test_an_entry_that_somebody_added_is_found_at_the_start(path: Path) -> None:
     assert "entry 4 is not what was recorded" in damage(path)
 
 
-def test_the_start_looks_at_the_last_entries_and_no_further(path: Path, tmp_path: Path) -> None:
+def test_the_start_looks_at_the_last_entries_and_no_further_where_the_signer_left_it_so(
+    path: Path, tmp_path: Path
+) -> None:
     filled(path, TAIL + 44)
+    shutil.copy(f"{path}.mark", tmp_path / "copy.db.mark")
     for seq, found in ((44, False), (45, True), (TAIL + 44, True)):
         copy = Path(shutil.copy(path, tmp_path / "copy.db"))
         change(copy, ("UPDATE entries SET body = x'80' WHERE seq = ?", (seq,)))

@@ -2,6 +2,7 @@
 with, and an end that went missing is noticed."""
 
 import datetime
+import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ from signerd.trust import CaTrust
 from tests.authorities import LEDGER_KEY, local_authority
 from tests.commands import Operator
 from tests.csrs import csr_for, dns, private_key, rdn
-from tests.edited_ledgers import editing, issue, problems_of, problems_online
+from tests.edited_ledgers import editing, issue, problems_of, problems_online, revoke
 from tests.identities import PASSPHRASE
 from tests.running import Signer
 
@@ -79,6 +80,56 @@ def forged(path: Path, ca: x509.Certificate) -> dict[str, Any]:
 
 
 # --- what somebody wrote into the file ------------------------------------------------------------
+
+# What a backup may have been edited to say, though every entry and signature in it is as it was.
+EDITS = {
+    "unrevoked": "UPDATE certificates SET revoked_at = NULL, reason = NULL, changed = NULL",
+    "revoked later": "UPDATE certificates SET revoked_at = revoked_at + 3600",
+    "thawed": "DELETE FROM state WHERE name = 'frozen'",
+    "unblocked": "DELETE FROM blocked_keys",
+    "no quota": "UPDATE certificates SET of_all = 1, of_client = 1, bytes_until = 1",
+    "a proof that was used": "UPDATE certificates SET proof_id = NULL, idempotency_key = NULL",
+    "never issued": "DELETE FROM certificates",
+    "signed again": "UPDATE certificates SET issued = NULL",
+    "no statement": "INSERT INTO ledger_keys SELECT max(seq), zeroblob(32), NULL FROM entries",
+    "another's": "UPDATE entries SET body = CAST(replace(body, 'web1', 'web2') AS BLOB) WHERE kind = 'intent'",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_backup_whose_index_or_early_entries_were_edited_is_not_gone_on_with(tmp_path: Path, edit: str) -> None:
+    with local_authority(tmp_path, "[profile.server]\n") as local:
+        serial = issue(local, "one", idempotency_key="key")
+        revoke(local, [serial], "keyCompromise")
+        local.authority.freeze("a thief", local.now)
+        for _ in range(300):  # further back than the chain is followed at each start
+            local.authority.reload(local.now)
+        local.ledger.settle()
+        local.close()
+        whole = local.ledger_path.read_bytes()
+        Path(f"{local.ledger_path}.mark").unlink()
+        with editing(local.ledger_path) as db:
+            assert db.execute(EDITS[edit]).rowcount > 0
+        with pytest.raises(ConfigurationError, match=r"the ledger is damaged: .*; see `ca_admin verify`"):
+            local.open()
+        local.ledger_path.write_bytes(whole)
+        local.open()
+        assert local.authority.frozen == "a thief"
+
+
+def test_a_backup_is_looked_at_as_a_whole_though_nothing_was_recorded_since(tmp_path: Path) -> None:
+    with local_authority(tmp_path) as local:
+        revoke(local, [issue(local, "one")], "keyCompromise")
+        local.authority.backups.part(object(), 0, {"asker": "admin 0"}, local.now)
+        local.authority.close()
+        local.close()
+        with editing(local.ledger_path) as db:
+            db.execute(EDITS["unrevoked"])
+        with pytest.raises(ConfigurationError, match="the index is wrong about certificates"):
+            local.open()
+        with editing(local.ledger_path) as db:
+            db.execute("UPDATE certificates SET revoked_at = ?, reason = 'keyCompromise', changed = 7", (local.now,))
+        local.open()
 
 
 def test_an_intent_that_somebody_appended_is_not_signed_and_the_signer_does_not_go_on(tmp_path: Path) -> None:
@@ -406,7 +457,10 @@ def test_another_ledger_in_the_place_of_the_last_is_noticed(tmp_path: Path) -> N
         assert "is not the one that was recorded here" in str(again.authority.problem(again.now))
 
 
-@pytest.mark.parametrize("mark", [b"", b"x" * 256, b"signerd mark 1 99", None])
+ALL_NINES = b"signerd mark 1 %b %b %b - 0\n" % (b"9" * 19, b"9" * 19, b"0" * 64)
+
+
+@pytest.mark.parametrize("mark", [b"", b"x" * 256, b"signerd mark 1 99", ALL_NINES, None])
 def test_a_mark_that_cant_be_read_or_is_missing_counts_as_none(tmp_path: Path, mark: bytes | None) -> None:
     with local_authority(tmp_path) as local:
         issue(local, "one")
@@ -415,6 +469,15 @@ def test_a_mark_that_cant_be_read_or_is_missing_counts_as_none(tmp_path: Path, m
         file.unlink() if mark is None else file.write_bytes(mark)
         local.open()
         issue(local, "two")
+
+
+def test_a_fifo_in_the_place_of_the_mark_counts_as_none(tmp_path: Path) -> None:
+    with local_authority(tmp_path) as local:
+        local.close()
+        Path(f"{local.ledger_path}.mark").unlink()
+        os.mkfifo(f"{local.ledger_path}.mark", 0o600)
+        local.open()
+        issue(local, "one")
 
 
 def test_a_kill_leaves_no_mark_ahead_of_the_ledger() -> None:
