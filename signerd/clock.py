@@ -7,7 +7,8 @@ don't, the clock is in ``doubt``: nothing is issued and nothing is pruned, and w
 dated by the last trusted time and CLOCK_BOOTTIME. The doubt ends when
 
 - the wall clock is right again;
-- the kernel says that its clock is synchronized (adjtimex(2)), and the step is no longer than a day;
+- the kernel says that its clock is synchronized (adjtimex(2)), and the step is no longer than a day: nor are several
+  together, but for the time that goes by, or whoever answers NTP requests could take it anywhere day by day;
 - an operator accepts the wall clock: ``ca_admin accept``.
 
 The last two begin a new epoch, which an entry ``clock`` on the ledger records.
@@ -28,7 +29,7 @@ from protocol.times import rfc3339
 from signerd.ledger.mark import Boot, Mark
 
 TOLERANCE = 300  # seconds that the two may differ: a clock that is corrected a little is in no doubt
-STEP_MAX = 86_400  # seconds that the kernel's word is enough for
+STEP_MAX = 86_400  # seconds of steps that the kernel's word is enough for; each second that goes by gives one back
 _STA_UNSYNC = 0x0040  # linux/timex.h
 _TIME_ERROR = 5
 _UNKNOWN_BOOT = "-"
@@ -66,6 +67,7 @@ class Clock:
         self._read = read
         reading = read()
         self._trusted = _Point(reading.wall, reading.boot)
+        self._credit = STEP_MAX
         self.doubt: str | None = None
 
     def go_on_from(self, time: int, mark: Mark | None) -> None:
@@ -96,8 +98,10 @@ class Clock:
         reading = self._read()
         expected = self._expected(reading)
         off = abs(reading.wall - expected)
-        if off > STEP_MAX or not reading.is_synchronized():
+        credit = min(STEP_MAX, self._credit + expected - self._trusted.time)
+        if off > credit or not reading.is_synchronized():
             return None
+        self._credit = credit - off
         self._trust(reading)
         return Step(expected, reading.wall, "the kernel's clock is synchronized") if off > TOLERANCE else None
 
@@ -105,6 +109,7 @@ class Clock:
         """Takes the wall clock as it is, by an operator's word."""
         reading = self._read()
         expected = self._expected(reading)
+        self._credit = STEP_MAX
         self._trust(reading)
         return Step(expected, reading.wall, "an operator accepted it")
 

@@ -104,6 +104,22 @@ def test_the_kernels_word_ends_the_doubt_about_a_step_of_a_day_at_most(jump: int
     assert (clock.now(), clock.doubt) == (NOW + jump, None)
 
 
+@pytest.mark.parametrize("step", [STEP_MAX - 10, TOLERANCE, 10 - STEP_MAX, -TOLERANCE])
+def test_many_steps_that_the_kernel_vouches_for_take_the_clock_no_further_than_one(step: int) -> None:
+    machine = Machine(synchronized=True)
+    clock = Clock(machine.read)
+    for _ in range(730):
+        machine.sleep(1)
+        machine.wall += step
+        clock.look()
+        clock.now()
+    assert abs(clock.now() - NOW) < STEP_MAX + 2 * 730 + TOLERANCE
+    assert clock.doubt is not None
+    clock.accept()
+    machine.wall += STEP_MAX
+    assert clock.look() is not None
+
+
 @pytest.mark.parametrize("jump", [STEP_MAX + 1, -STEP_MAX - 1])
 def test_beyond_a_day_only_an_operator_ends_the_doubt(jump: int) -> None:
     machine = Machine(synchronized=True)
