@@ -5,7 +5,7 @@ import contextlib
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,8 @@ class Authority:
 
     def _follow(self, policy: Policy) -> None:
         self.policy, self.usage = policy, Usage(policy, self.ledger)
+        # The SubjectPublicKeyInfos that get no certificate: on the operator's list, or revoked for keyCompromise.
+        self.blocked_keys = AnyOf(policy.blocked_keys, self.revocation.compromised)
         self.issuer = Issuer(self._certificate, policy.signer.base_url)
         self.revocation.put_in_force(policy, self.issuer)
 
@@ -161,11 +163,6 @@ class Authority:
         self.usage.clock_was_set()
         self.revocation.look_again()
         _log.warning("the time was %s and is %s: %s", rfc3339(step.before), rfc3339(step.after), step.why)
-
-    @property
-    def blocked_keys(self) -> Container[bytes]:
-        """The SubjectPublicKeyInfos that get no certificate: on the operator's list, or revoked for keyCompromise."""
-        return AnyOf(self.policy.blocked_keys, self.revocation.compromised)
 
     def reload(self, now: int) -> None:
         """Reads the policy anew, whole or not at all. Raises ``ConfigurationError``."""

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -102,21 +102,36 @@ def _decide(authority: Authority, request: IssueRequest, evidence: Evidence, csr
         vouched=vouched,
         proven=evidence.is_the_clients,
         renewed=None if renews is None else renews.profile,
-        circumstances=tuple(_rules_for_all(authority, now, for_operator=vouched)),
+        circumstances=_rules_for_all(authority, now, for_operator=vouched),
         proof_rule=lambda profile: proof_rule(evidence, csr, profile),
         quota_rule=lambda profile: authority.usage.rule(request.client, profile, now),
     )
 
 
-def _rules_for_all(authority: Authority, now: int, *, for_operator: bool) -> Iterator[Rule]:
+def _rules_for_all(authority: Authority, now: int, *, for_operator: bool) -> tuple[Rule, ...]:
     """What stops all issuance, whoever asks and for whatever."""
-    problem, doubt, shortage = authority.ledger.problem, authority.clock.doubt, authority.ledger.space.shortage
-    ended, frozen = authority.issuer.problem(now), authority.frozen
-    yield Rule("ledger", problem is None, problem or "it can be written")
-    yield Rule("clock", doubt is None, doubt or "in no doubt")
-    yield Rule("disk", shortage is None, shortage or "it has room")
-    yield Rule("issuer", ended is None, ended or "in time")
-    yield Rule("frozen", frozen is None, "no" if frozen is None else frozen if for_operator else _FROZEN)
+    frozen = authority.frozen if for_operator or authority.frozen is None else _FROZEN
+    return _rules_of(
+        authority.ledger.problem,
+        authority.clock.doubt,
+        authority.ledger.space.shortage,
+        authority.issuer.problem(now),
+        frozen,
+    )
+
+
+@functools.lru_cache(maxsize=4)  # the same for each certificate, mostly
+def _rules_of(
+    ledger: str | None, clock: str | None, disk: str | None, issuer: str | None, frozen: str | None
+) -> tuple[Rule, ...]:
+    """Each obstacle as a rule; None: there is none."""
+    return (
+        Rule("ledger", ledger is None, ledger or "it can be written"),
+        Rule("clock", clock is None, clock or "in no doubt"),
+        Rule("disk", disk is None, disk or "it has room"),
+        Rule("issuer", issuer is None, issuer or "in time"),
+        Rule("frozen", frozen is None, frozen or "no"),
+    )
 
 
 @guarded
@@ -158,7 +173,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - all that a certificate's record says of
     }
     to_be_signed = authority.issuer.to_be_signed(grant, serial, validity, shard)
     intent = Intent(to_be_signed, "certificate", facts)
-    authority.usage.count(grant.client, grant.profile.name, weight(intent.body()))
+    authority.usage.count(grant.client, grant.profile.name, weight(to_be_signed, facts))
     return Prepared(intent, validity, octets)
 
 

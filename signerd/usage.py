@@ -6,7 +6,6 @@ lie in a quota's last seconds is the last number less the first in these seconds
 certificates there are. So it is with bytes, of which each bears its own, and the sum of all up to it.
 """
 
-import collections
 import heapq
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -52,7 +51,7 @@ class Usage:
         self._policy = policy
         self._ledger = ledger
         self._at_most: dict[Scope, int] = {}  # what was counted once, and all since: time only takes away
-        self._waiting: collections.Counter[Scope] = collections.Counter()
+        self._waiting: dict[Scope, int] = {}
         self._first_seqs: dict[int, tuple[int, int]] = {}
         self._refusals: dict[str, int] = {}
 
@@ -72,9 +71,12 @@ class Usage:
 
     def count(self, client: str, profile: str, size: int) -> None:
         """Counts a certificate that is about to be recorded, until ``settle``; it will add ``size`` bytes."""
-        counted = {Scope("client", client): 1, Scope("profile", profile): 1, _TOTAL: 1, _LEDGER: size, _BREAKER: 1}
-        for scope, number in counted.items():
-            self._waiting[scope] += number
+        scopes = [scope for scope, _ in self._quotas(client, profile)]
+        if self._policy.freeze_above is not None:
+            scopes.append(_BREAKER)
+        for scope in scopes:
+            number = size if scope is _LEDGER else 1
+            self._waiting[scope] = self._waiting.get(scope, 0) + number
             if scope in self._at_most:
                 self._at_most[scope] += number
 
@@ -166,7 +168,7 @@ class Usage:
         ).fetchone()
         if len(self._at_most) >= _KEPT:
             self._at_most.clear()
-        self._at_most[scope] = (recorded or 0) + self._waiting[scope]
+        self._at_most[scope] = (recorded or 0) + self._waiting.get(scope, 0)
         return self._at_most[scope]
 
     def _first_seq_within(self, seconds: int, now: int) -> int:

@@ -123,7 +123,7 @@ class Agreement:
         row = dict(zip(_COLUMNS, found, strict=True))
         wrong = [name for name in _AS_RECORDED if row[name] != body[name]]
         wrong += ["recorded_at"] if row["recorded_at"] != entry.time else []
-        wrong += ["bytes"] if row["bytes"] != weight(body) else []
+        wrong += ["bytes"] if row["bytes"] != weight(body["to_be_signed"], body) else []
         if wrong:
             yield f"the index is wrong about the certificate of entry {entry.seq}: {', '.join(wrong)}"
         yield from self._numbers(entry.seq, body)

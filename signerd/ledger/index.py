@@ -88,7 +88,13 @@ def apply(db: sqlite3.Connection, facts: Iterable[Fact], read: ReadFact) -> None
 
 def _row_of(fact: Fact) -> dict[str, Any]:
     """What is written of a certificate before its signature is known."""
-    return {**fact.body, "seq": fact.seq, "time": fact.time, "issued": None, "bytes": weight(fact.body)}
+    return {
+        **fact.body,
+        "seq": fact.seq,
+        "time": fact.time,
+        "issued": None,
+        "bytes": weight(fact.body["to_be_signed"], fact.body),
+    }
 
 
 def _apply(db: sqlite3.Connection, seq: int, time: int, kind: str, body: Mapping[str, Any]) -> None:

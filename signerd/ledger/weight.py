@@ -13,10 +13,10 @@ _PAGE = 4096
 _COPIES = 4
 
 
-def weight(body: Mapping[str, Any]) -> int:
-    """Bytes, of the intent with this body and all that follows from it: measured, and no fewer than that."""
-    texts = (body["client"], body["subject"], body["idempotency_key"] or "", *body["names"])
-    return _FIXED + len(body["to_be_signed"]) + _COPIES * sum(map(len, texts))
+def weight(to_be_signed: bytes, facts: Mapping[str, Any]) -> int:
+    """Bytes, of the intent with these facts and all that follows from it: measured, and no fewer than that."""
+    texts = (facts["client"], facts["subject"], facts["idempotency_key"] or "", *facts["names"])
+    return _FIXED + len(to_be_signed) + _COPIES * sum(map(len, texts))
 
 
 def rows(body: Mapping[str, Any]) -> int:

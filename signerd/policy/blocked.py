@@ -41,7 +41,7 @@ class BlockedKeys(Container[bytes]):
         return sum(map(len, self._lists))
 
     def __contains__(self, spki: object) -> bool:
-        return isinstance(spki, bytes) and any(one.has(spki) for one in self._lists)
+        return bool(self._lists) and isinstance(spki, bytes) and any(one.has(spki) for one in self._lists)
 
     def __repr__(self) -> str:
         """What the policy's hash knows of it."""

@@ -42,6 +42,9 @@ _HARMLESS_USAGE = frozenset({"keyEncipherment"})
 _USAGE_NAMES = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
 
 
+_NOTHING_BEYOND = Rule("requested usage", True, "nothing beyond the profile")
+
+
 class Grant(NamedTuple):
     """What the policy grants: all that a certificate is made from."""
 
@@ -62,9 +65,9 @@ class Decision(NamedTuple):
 
     def granted(self) -> Grant:
         """The grant. Raises ``Refused``, naming every rule that failed."""
-        failed = [rule for rule in self.rules if not rule.ok]
-        if self.grant is not None and not failed:
+        if self.grant is not None:
             return self.grant
+        failed = [rule for rule in self.rules if not rule.ok]
         code = next(code for name, code in _CODES.items() if any(rule.rule == name for rule in failed))
         raise Refused(code, "; ".join(f"{rule.rule}: {rule.detail}" for rule in failed))
 
@@ -167,12 +170,11 @@ def _key_rule(profile: Profile, csr: Csr) -> Rule:
 def _usage_rule(profile: Profile, csr: Csr) -> Rule:
     """The CSR's wishes for what the certificate may do: nothing beyond the profile (RFC 5280, 4.2.1)."""
     beyond = ["CA:TRUE"] if csr.wants_ca else []
-    beyond += sorted(csr.key_usage - _HARMLESS_USAGE - key_usages(csr.key_type, profile.extended_key_usage))
+    if csr.key_usage:
+        beyond += sorted(csr.key_usage - _HARMLESS_USAGE - key_usages(csr.key_type, profile.extended_key_usage))
     beyond += [_USAGE_NAMES.get(oid, oid) for oid in csr.extended_key_usage if oid not in profile.extended_key_usage]
     beyond += [f"extension {oid}" for oid in csr.other_extensions]
-    if beyond:
-        return Rule("requested usage", False, f"the CSR asks for {', '.join(beyond)}")
-    return Rule("requested usage", True, "nothing beyond the profile")
+    return Rule("requested usage", False, f"the CSR asks for {', '.join(beyond)}") if beyond else _NOTHING_BEYOND
 
 
 def _names_rule(

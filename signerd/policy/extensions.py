@@ -36,10 +36,15 @@ NEVER = {
 }
 
 
+_NONE = Rule("extensions", True, "none")
+
+
 def extensions_rule(allowed: Collection[str], wishes: Sequence[ExtensionWish]) -> Rule:
     """Whether all of the wishes may be granted. ``allowed``: OIDs."""
+    if not wishes:
+        return _NONE
     found = [f"{wish.oid} {problem}" for wish, problem in _problems(allowed, wishes)]
-    return Rule("extensions", not found, "; ".join(found) or ", ".join(wish.oid for wish in wishes) or "none")
+    return Rule("extensions", not found, "; ".join(found) or ", ".join(wish.oid for wish in wishes))
 
 
 def _problems(allowed: Collection[str], wishes: Sequence[ExtensionWish]) -> Iterator[tuple[ExtensionWish, str]]:

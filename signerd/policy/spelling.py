@@ -54,13 +54,15 @@ def is_numeric(name: str) -> bool:
     """Whether the last label is a number, as in no name but in every IPv4 address (RFC 1123, 2.1). What programs take
     for an address is wider than RFC 1123 has it: ``0x7f000001`` and ``127.0.0.0x1`` are 127.0.0.1 to inet_aton(3), and
     to browsers each host is an address whose last label is decimal, octal or hexadecimal (WHATWG URL, 3.5)."""
-    return _NUMBER.fullmatch(name, name.rfind(".") + 1) is not None
+    begin = name.rfind(".") + 1
+    return name[begin : begin + 1].isdigit() and _NUMBER.fullmatch(name, begin) is not None
 
 
 def refuse_many_a_labels(names: Iterable[str]) -> None:
     """Bounds what the names of one CSR can cost before any is looked at: a punycode decoder compares and moves every
     character, and RFC 5891's tables are asked about each. The same label again costs nothing."""
-    if sum(map(len, {label for name in names for label in _A_LABEL.findall(name.lower())})) > A_LABELS_MAX:
+    lower = " ".join(names).lower()
+    if "xn--" in lower and sum(map(len, set(_A_LABEL.findall(lower)))) > A_LABELS_MAX:
         raise ValueError(f"the names have more than {A_LABELS_MAX} characters of different A-labels (xn--...)")
 
 
