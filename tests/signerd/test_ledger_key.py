@@ -20,12 +20,15 @@ from protocol.errors import ConfigurationError, ErrorCode, Refused
 from protocol.messages import IssueRequest, OcspRequest, RevokeRequest
 from protocol.wire import pack, unpack
 from signerd.certificate_facts import problem_with
+from signerd.files import Owner
 from signerd.key import RecordedKey
+from signerd.ledger import Ledger
 from signerd.ledger.chain import Entry, link
 from signerd.ledger.ledger_key import LedgerKey
 from signerd.ledger.schema import ENTRIES
 from signerd.ledger.verify import LedgerFile
 from signerd.ledger_key_file import LEDGER_KEY_NAME, read_ledger_key
+from signerd.renew_ledger_key import renew_ledger_key
 from signerd.trust import CaTrust
 from tests.authorities import LEDGER_KEY, local_authority
 from tests.commands import Operator
@@ -341,6 +344,31 @@ def test_without_its_key_a_ledger_is_not_gone_on_with_until_root_records_a_new_o
         assert signer.stop() == 0
         certificate = ("--certificate", signer.identity / "ca.crt.pem")
         assert operator.gets("verify", "--ledger", signer.ledger_path, *certificate)["problems"] == []
+
+
+@pytest.mark.parametrize("step", ["commit", "sign_recorded"])
+def test_a_renewal_that_was_interrupted_at_its_statement_can_be_called_again(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    with Signer() as signer:
+        signer.sign().ask_issue(WEB1)
+        assert signer.stop() == 0
+        owner = Owner(os.geteuid(), os.getegid())
+
+        def interrupted(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger if step == "commit" else RecordedKey, step, interrupted)
+            patched.setattr(Ledger, "close", lambda ledger: os.close(ledger._lock))  # as a kill leaves it  # noqa: SLF001
+            with pytest.raises(KeyboardInterrupt):
+                renew_ledger_key(signer.identity, signer.ledger_path, PASSPHRASE, owner)
+        public = renew_ledger_key(signer.identity, signer.ledger_path, PASSPHRASE, owner)
+        assert signer.ledger_key().public == public
+        signer.start()
+        signer.sign().ask_issue(WEB1)
+        assert signer.stop() == 0
+        assert problems_of(signer.ledger_path) == []
 
 
 def test_a_key_that_is_not_encrypted_beside_an_encrypted_key_of_the_ca_is_refused() -> None:
