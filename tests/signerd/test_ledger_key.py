@@ -226,6 +226,17 @@ def test_all_that_is_issued_fits_its_facts(tmp_path: Path) -> None:
                 assert problem_with(body["to_be_signed"], body, local.authority.issuer.name) is None
 
 
+def test_an_entry_of_a_kind_that_is_not_known_stops_the_signer(tmp_path: Path) -> None:
+    """A later version may have recorded what matters."""
+    with local_authority(tmp_path) as local:
+        issue(local, "one")
+    seq = append(local.ledger_path, "pardoned", {}, LEDGER_KEY)
+    with pytest.raises(
+        ConfigurationError, match=f"entry {seq} is of a kind that this version of signerd does not know"
+    ):
+        local_authority(tmp_path).__enter__()
+
+
 # --- the statement --------------------------------------------------------------------------------
 
 
