@@ -25,6 +25,9 @@ IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 # No verdict may depend on the machine's speed. In CI hypothesis takes its own profile, which says the same
 # and draws the same examples each time.
 hypothesis.settings.register_profile("local", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# Whoever runs the tests may have had them ignore Ctrl-C (a shell's & does, and nohup): what is started here would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 hypothesis.settings.load_profile("ci" if IN_CI else "local")
 
 

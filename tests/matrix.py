@@ -119,12 +119,16 @@ def _sign_everything(at: LocalAuthority, directory: Path) -> Signed:
     leaves = tuple(_leaves(at, directory))
     csr = openssl_csr(directory, "p256")
     dates = [None, at.now - DAY] * len(REASONS)
-    revoked = {reason: _revoked(at, csr, reason, date) for reason, date in zip(REASONS, dates, strict=False)}
+    # All of one key, hence before one of them says that it is compromised.
+    issued, one_more = {reason: at.issue(csr) for reason in REASONS}, at.issue(csr)
+    for (reason, certificate), date in zip(issued.items(), dates, strict=False):
+        revoke(at, certificate, reason=reason, invalidity_date=date)
+    revoked = {reason: Leaf("p256", "server", certificate) for reason, certificate in issued.items()}
     publish(at)
     signed["all"] = crl_reply(at).crl
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crls, "ENTRIES_MAX", 1)
-        revoke(at, at.issue(csr))
+        revoke(at, one_more)
         publish(at)
         signed["cas"] = crl_reply(at, None).crl
         signed |= {str(shard): crl_reply(at, shard).crl for shard in range(len(all_crls(at)) - 1)}
@@ -140,12 +144,6 @@ def _leaves(at: LocalAuthority, directory: Path) -> Iterator[Leaf]:
             yield Leaf(key_type, profile, at.issue(csr, profile=profile))
         without_subject = openssl_csr(directory, key_type, "-addext", _NAMES, subject="/")
         yield Leaf(key_type, "server", at.issue(without_subject))
-
-
-def _revoked(at: LocalAuthority, csr: bytes, reason: str, invalid_since: int | None) -> Leaf:
-    certificate = at.issue(csr)
-    revoke(at, certificate, reason=reason, invalidity_date=invalid_since)
-    return Leaf("p256", "server", certificate)
 
 
 def _answers(at: LocalAuthority, good: x509.Certificate, revoked: Mapping[str, Leaf]) -> dict[str, bytes]:

@@ -60,7 +60,7 @@ class Ledger:
         self.path = path
         self.commits = CommitTimes()
         self.key = key
-        self._boot = boot
+        self._boot, self._moment = boot, boot()  # and when the time of the last entry was
         self._failure: str | None = None
         self._commits = SecondThread("commit")
         self._commit_under_way: tuple[Future[float], Head] | None = None  # and the last entry in it
@@ -117,6 +117,8 @@ class Ledger:
         self._unwritten.append(entry)
         self._backlog.append(Fact(entry.seq, entry.time, kind, body))
         self._backlog_rows += rows(body)
+        if entry.time != self.head.time:
+            self._moment = self._boot()
         self.head = entry.head
         return entry.seq
 
@@ -157,7 +159,7 @@ class Ledger:
         self.commits.took(seconds)
         self._durable = last
         with contextlib.suppress(OSError):  # then it says that the ledger went less far: no harm
-            self._mark.write(last, self._boot())
+            self._mark.write(last, self._moment)
 
     def wait(self) -> None:
         """Waits for the commit that is under way. What goes wrong with it shows as ``failure``."""

@@ -159,7 +159,7 @@ def test_a_csr_without_its_attributes_field_is_refused() -> None:
 
 def test_a_subject_that_is_no_name_is_refused() -> None:
     for subject in (tlv(5), tlv(csrs.SET), tlv(csrs.SET, tlv(5)), tlv(csrs.SET, sequence(oid(CN)))):
-        assert_refused(make_csr(subject=[subject]), "strict DER|structure|no names")
+        assert_refused(make_csr(subject=[subject]), "strict DER|structure|RDN without an attribute")
 
 
 def test_a_csr_longer_than_the_limit_is_refused() -> None:
