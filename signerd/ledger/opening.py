@@ -90,6 +90,14 @@ def check_chain(db: sqlite3.Connection, after: int) -> Head:
     return before
 
 
+def last_start_before(db: sqlite3.Connection, seq: int) -> int:
+    """The last entry ``start`` before ``seq``, which is seen to lead to the end. Raises ``ConfigurationError``."""
+    sql = "SELECT coalesce(max(seq), 0) FROM entries INDEXED BY entries_start WHERE kind = 'start' AND seq < ?"
+    (start,) = db.execute(sql, (seq,)).fetchone()
+    check_chain(db, start - 1)
+    return int(start)
+
+
 def lost(db: sqlite3.Connection, head: Head, mark: Mark | None) -> str | None:
     """Why the file is not all that there was, by the mark beside it; or None."""
     if mark is None or mark.head.seq == 0:

@@ -35,7 +35,7 @@ from signerd.ledger.file import bytes_on_disk, check_guarded, if_full, lock, pre
 from signerd.ledger.index import Fact
 from signerd.ledger.ledger_key import LedgerKey
 from signerd.ledger.mark import MarkFile, ReadBoot, no_boot
-from signerd.ledger.opening import check_chain, check_unless_left_so, checked_head, lost
+from signerd.ledger.opening import check_chain, check_unless_left_so, checked_head, last_start_before, lost
 from signerd.ledger.space import Space
 from signerd.ledger.times import Times
 from signerd.ledger.verify import Stretch, Trust, apply_again, verify_stretch
@@ -322,10 +322,7 @@ class Ledger:
 
     def last_start_before(self, seq: int) -> int:
         """The last entry ``start`` before ``seq``, which was seen to lead to the end. Raises ``ConfigurationError``."""
-        sql = "SELECT coalesce(max(seq), 0) FROM entries INDEXED BY entries_start WHERE kind = 'start' AND seq < ?"
-        (start,) = self.query(sql, seq).fetchone()
-        check_chain(self._db, start - 1)
-        return int(start)
+        return last_start_before(self._db, seq)
 
     def verify_stretch(self, before: Head, limit: int, trust: Trust) -> Stretch:
         """Checks up to ``limit`` entries after ``before``; see ``signerd.ledger.verify``."""
