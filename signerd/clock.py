@@ -71,8 +71,8 @@ class Clock:
         self.doubt: str | None = None
 
     def go_on_from(self, time: int, mark: Mark | None) -> None:
-        """Begins where a ledger left off: its last entry bears ``time``, and ``mark`` was written with its last
-        commit."""
+        """Begins where a ledger left off: its last entry bears ``time``, and ``mark`` says by CLOCK_BOOTTIME when that
+        was."""
         boot = self._read().boot
         if mark is None or _UNKNOWN_BOOT in {boot.id, mark.boot.id}:
             self._trusted = _Point(time, boot)

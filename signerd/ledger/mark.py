@@ -34,7 +34,7 @@ def no_boot() -> Boot:
 
 
 class Mark(NamedTuple):
-    """The last entry of a commit, and the moment when it was made durable."""
+    """The last entry of a commit, and the moment when its time was the time."""
 
     head: Head
     boot: Boot
