@@ -117,7 +117,7 @@ class Ledger:
         self._unwritten.append(entry)
         self._backlog.append(Fact(entry.seq, entry.time, kind, body))
         self._backlog_rows += rows(body)
-        if entry.time != self.head.time:
+        if entry.time != self.head.time or kind is Kind.CLOCK:
             self._moment = self._boot()
         self.head = entry.head
         return entry.seq

@@ -288,6 +288,16 @@ def test_a_stop_of_weeks_has_a_way_out_that_is_recorded(tmp_path: Path) -> None:
         issue(local, "three")
 
 
+def test_a_step_back_to_the_very_time_of_the_last_entry_counts_from_the_step_on(tmp_path: Path) -> None:
+    with local_authority(tmp_path) as local:
+        local.now += 3600
+        local.set_clock(-3600)
+        accept(local)
+        local.now += 60
+        local.restart()
+        issue(local, "one")
+
+
 def test_the_kernels_word_is_recorded_too(tmp_path: Path) -> None:
     with local_authority(tmp_path) as local:
         issue(local, "one")
