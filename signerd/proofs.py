@@ -50,6 +50,9 @@ class Claim(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
+_NOTHING = Claim()
+
+
 class Evidence(NamedTuple):
     """On whose word a certificate is issued, as its record has it.
 
@@ -98,7 +101,7 @@ def _text(request: IssueRequest, *lines: str) -> bytes:
 def verify(client: Client | None, request: IssueRequest, ledger: Ledger, now: int) -> Claim:
     """The proofs in a request that are of the kinds that the client's table asks for."""
     if client is None:
-        return Claim()
+        return _NOTHING
     found: list[Proof | str] = []
     if client.mac_key is not None:
         found.append(_verify_mac(client.mac_key, request))
@@ -133,6 +136,8 @@ def _verify_renewal(request: IssueRequest, ledger: Ledger, now: int) -> Proof | 
 
 def weigh(claim: Claim, client: str, ledger: Ledger, blocked: Container[bytes], now: int) -> Evidence:
     """What the claim of a client comes to. ``blocked``: the SubjectPublicKeyInfos of keys that prove nothing."""
+    if claim is _NOTHING:
+        return FRONTENDS_WORD
     for proof in claim.proofs:
         sql = "SELECT seq FROM certificates WHERE client = ? AND proof_id = ?"
         if (row := ledger.query(sql, client, proof.id).fetchone()) is not None:
